@@ -1,0 +1,136 @@
+/** Ingestion: bytes are copied into the store, checked as far as no label is needed, and become one version for each event. */
+import { join } from 'node:path';
+import { type DataArrived, dataArrivedSchema } from '../src/contracts/events.ts';
+import type { DataFile, DatasetManifest, SourceColumn } from '../src/contracts/data.ts';
+import type { IngestResult } from '../src/contracts/messages.ts';
+import { canonicalJson } from '../src/domain/canonical.ts';
+import { nextFiles, schemaProblem } from '../src/domain/dataset.ts';
+import { type DataFormat, DataProblem } from '../src/ports/data.ts';
+import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
+import { required } from './failures.ts';
+import { beating } from './heartbeat.ts';
+import type { Ports } from './ports.ts';
+
+export type DatasetActivities = ReturnType<typeof createDatasetActivities>;
+
+const FORMATS: Readonly<Record<string, DataFormat>> = { parquet: 'parquet', csv: 'csv', tsv: 'csv', jsonl: 'jsonl', ndjson: 'jsonl' };
+
+function formatOf(uri: string, given: DataFormat | undefined): DataFormat {
+  if (given) return given;
+  const found = FORMATS[uri.slice(uri.lastIndexOf('.') + 1).toLowerCase()];
+  if (found) return found;
+  throw new DataProblem('format', `${uri}: the format cannot be told from the name; give the event a format (parquet, csv or jsonl)`);
+}
+
+export function createDatasetActivities({ registry, store, engine, messenger, surroundings }: Ports) {
+  async function takeFile(uri: string, arrived: DataArrived, record: DatasetRecord, folder: string, index: number, key: string) {
+    const original = join(folder, `${index}.source`);
+    const { sha256 } = await surroundings.fetch(uri, [record.root], original);
+    const expected = arrived.sha256?.[index];
+    if (expected !== undefined && expected !== sha256) {
+      throw new DataProblem('sha256', `${uri} has sha256 ${sha256}, the event says ${expected}`);
+    }
+    const output = join(folder, `${index}.parquet`);
+    const converted = await engine.convert({ path: original, format: formatOf(uri, arrived.format), timeColumn: record.document.time ?? null, output });
+    const stored = await store.putFile(output);
+    const file: DataFile = {
+      digest: stored.digest,
+      bytes: stored.bytes,
+      rows: converted.rows,
+      partition: arrived.partition ?? `${key}#${index}`,
+      uri,
+      sourceDigest: sha256,
+      minTime: converted.minTime,
+      maxTime: converted.maxTime,
+    };
+    return { file, columns: converted.columns };
+  }
+
+  async function checked(record: DatasetRecord, arrived: DataArrived, taken: readonly { readonly file: DataFile; readonly columns: readonly SourceColumn[] }[], latest: DatasetVersionRecord | undefined): Promise<DatasetManifest> {
+    const { name, document } = record;
+    const files = taken.map((one) => one.file);
+    const rows = files.reduce((sum, file) => sum + file.rows, 0);
+    if (rows === 0) throw new DataProblem('empty', `${arrived.uris.join(', ')}: no rows`);
+    if (arrived.rows !== undefined && arrived.rows !== rows) throw new DataProblem('rows', `the event says ${arrived.rows} rows, the files have ${rows}`);
+    const columns = latest?.manifest.columns ?? taken[0]?.columns ?? [];
+    for (const one of taken) {
+      const problem = schemaProblem(columns, one.columns, [document.id, document.time], one.file.uri);
+      if (problem) throw new DataProblem('schema', problem.detail, problem.column);
+    }
+    const paths = await Promise.all(files.map((file) => store.pathOf(file.digest)));
+    const blocking = (await engine.check(paths, document.expect)).filter((failure) => failure.severity === 'block');
+    const [first] = blocking;
+    if (first) {
+      const more = blocking.length > 1 ? ` (and ${blocking.length - 1} more: ${blocking.slice(1).map((one) => one.check).join(', ')})` : '';
+      throw new DataProblem(first.check, `${first.detail}${first.examples.length > 0 ? `, for example ${first.examples.slice(0, 3).join('; ')}` : ''}${more}`, first.column);
+    }
+    const all = nextFiles(latest?.manifest.files ?? [], files, arrived.partition ?? null);
+    const times = all.map((file) => file.maxTime).filter((time) => time !== null);
+    return {
+      dataset: name,
+      version: (latest?.version ?? 0) + 1,
+      columns,
+      files: all,
+      rows: all.reduce((sum, file) => sum + file.rows, 0),
+      maxTime: times.reduce<string | null>((a, b) => (a === null || b > a ? b : a), null),
+    };
+  }
+
+  async function commit(record: DatasetRecord, arrived: DataArrived, key: string): Promise<IngestResult> {
+    return surroundings.scratch(async (folder) => {
+      const taken = [];
+      for (const [index, uri] of arrived.uris.entries()) taken.push(await takeFile(uri, arrived, record, folder, index, key));
+      for (;;) {
+        const latest = await registry.latestDatasetVersion(record.name);
+        const present = new Set(latest?.manifest.files.map((file) => file.sourceDigest));
+        if (taken.every((one) => present.has(one.file.sourceDigest))) return { status: 'refused', reason: `unchanged: version ${latest?.version} has these bytes` };
+        const manifest = await checked(record, arrived, taken, latest);
+        const manifestDigest = await store.putBytes(Buffer.from(canonicalJson(manifest)));
+        const newRows = taken.reduce((sum, one) => sum + one.file.rows, 0);
+        const committed = await registry.commitDatasetVersion({
+          dataset: record.name,
+          version: manifest.version,
+          manifestDigest,
+          manifest,
+          eventKey: key,
+          newRows,
+          createdAt: surroundings.now().toISOString(),
+        });
+        if (committed !== 'conflict') return { status: 'version', version: committed.version, rows: committed.newRows };
+      }
+    });
+  }
+
+  return {
+    async ingest({ dataset, key }: { readonly dataset: string; readonly key: string }): Promise<IngestResult> {
+      const record = required(await registry.dataset(dataset), `dataset ${dataset}`);
+      const done = await registry.datasetVersionOfEvent(dataset, key);
+      if (done) return { status: 'version', version: done.version, rows: done.newRows };
+      const event = required(await registry.event(key), `event ${key}`);
+      const settled = event.fates.find((fate) => fate.fate === 'refused');
+      if (event.settled && settled) return { status: 'refused', reason: settled.reason ?? 'refused' };
+      const arrived = dataArrivedSchema.parse((JSON.parse(event.body) as { data: unknown }).data);
+      try {
+        return await beating(() => commit(record, arrived, key));
+      } catch (error) {
+        if (!(error instanceof DataProblem)) throw error;
+        const column = error.column === null ? '' : ` in column ${error.column}`;
+        return { status: 'refused', reason: `data rejected: ${error.check}${column}: ${error.message}` };
+      }
+    },
+
+    /** Settles a refusal for each subscriber, or hands the event on to them. Repeatable: the first list of subscribers stays. */
+    async deliver({ dataset, key, result }: { readonly dataset: string; readonly key: string; readonly result: IngestResult }): Promise<void> {
+      const at = surroundings.now().toISOString();
+      const subscribed = await registry.modelsOfDataset(dataset);
+      if (result.status === 'refused' && subscribed.length === 0) {
+        await registry.setFates('', [{ key, fate: 'refused', reason: result.reason }], at);
+        return;
+      }
+      for (const model of await registry.subscribe(key, subscribed, at)) {
+        if (result.status === 'refused') await registry.setFates(model, [{ key, fate: 'refused', reason: result.reason }], at);
+        else await messenger.eventsArrived(model, [key]);
+      }
+    },
+  };
+}

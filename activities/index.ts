@@ -1,0 +1,23 @@
+/** All activities over one set of ports; a worker takes those of its queues. */
+import { createDatasetActivities } from './dataset.ts';
+import { createEvaluateActivities } from './evaluate.ts';
+import { createLifecycleActivities } from './lifecycle.ts';
+import type { Ports } from './ports.ts';
+import { createRolloutActivities } from './rollout.ts';
+import { createRunActivities } from './run.ts';
+import { createSnapshotActivities } from './snapshot.ts';
+import { createSweepActivities } from './sweep.ts';
+import { createTrainActivities } from './train.ts';
+
+export function createActivities(ports: Ports) {
+  return {
+    ...createDatasetActivities(ports),
+    ...createEvaluateActivities(ports),
+    ...createLifecycleActivities(ports),
+    ...createRolloutActivities(ports),
+    ...createRunActivities(ports),
+    ...createSnapshotActivities(ports),
+    ...createSweepActivities(ports),
+    ...createTrainActivities(ports),
+  };
+}

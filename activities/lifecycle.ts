@@ -1,0 +1,189 @@
+/** What a lifecycle reads and commits: facts, fates, runs, deployments. */
+import { driftDetectedSchema, EVENT_TYPES } from '../src/contracts/events.ts';
+import type * as m from '../src/contracts/messages.ts';
+import type { ModelDocument } from '../src/contracts/documents.ts';
+import { durationMs } from '../src/contracts/duration.ts';
+import type { Fate, Trigger } from '../src/contracts/values.ts';
+import { SETTLED_FATES } from '../src/contracts/values.ts';
+import { lifecycleConfig, rolloutAnalysis, rolloutSteps } from '../src/domain/config.ts';
+import { rollbackRequestKey, rolloutRequestKey, rolloutWorkflowId, runWorkflowId } from '../src/domain/ids.ts';
+import { DAY_MS } from '../src/domain/retraining.ts';
+import type { DeploymentRecord, EventRecord, RunRecord } from '../src/ports/registry.ts';
+import { required } from './failures.ts';
+import type { Ports } from './ports.ts';
+
+export type LifecycleActivities = ReturnType<typeof createLifecycleActivities>;
+
+const runInput = (record: RunRecord): m.RunInput => ({
+  stateVersion: 1,
+  model: record.model,
+  run: record.run,
+  trigger: record.trigger,
+  definitionDigest: record.definitionDigest,
+  requester: record.requester,
+});
+
+function rolloutInput(record: DeploymentRecord, document: ModelDocument): m.RolloutInput {
+  return {
+    stateVersion: 1,
+    model: record.model,
+    deployment: record.deployment,
+    kind: record.kind,
+    fromVersion: record.fromVersion,
+    toVersion: record.toVersion,
+    steps: record.kind === 'rollout' ? rolloutSteps(document) : [],
+    patienceMs: durationMs(document.rollout.patience),
+    analysis: rolloutAnalysis(document),
+    reason: record.reason ?? `decision on ${record.run ?? 'a rollback'}`,
+  };
+}
+const activeRollout = (record: DeploymentRecord): m.ActiveRollout => ({ deployment: record.deployment, kind: record.kind, toVersion: record.toVersion });
+
+export function createLifecycleActivities({ registry, messenger, surroundings }: Ports) {
+  const now = (): string => surroundings.now().toISOString();
+
+  async function documentOf(model: string, definitionDigest: string | null): Promise<ModelDocument> {
+    const record = definitionDigest === null ? await registry.model(model) : await registry.definition(model, definitionDigest);
+    return required(record, `definition of ${model}`).document;
+  }
+  async function rolloutOf(record: DeploymentRecord): Promise<m.RolloutInput> {
+    const run = record.run === null ? undefined : await registry.run(record.run);
+    return rolloutInput(record, await documentOf(record.model, run?.definitionDigest ?? null));
+  }
+  async function pendingEvent(model: string, event: EventRecord): Promise<m.PendingEvent | null> {
+    const receivedAtMs = Date.parse(event.receivedAt);
+    if (event.type === EVENT_TYPES.driftDetected) {
+      const data = driftDetectedSchema.parse((JSON.parse(event.body) as { data: unknown }).data);
+      const drift = {
+        verdict: data.verdict ?? null,
+        windowStartMs: Date.parse(data.window.start),
+        windowEndMs: Date.parse(data.window.end),
+        version: data.version ?? null,
+      };
+      return { key: event.key, kind: 'drift', receivedAtMs, rows: 0, drift };
+    }
+    const version = await registry.datasetVersionOfEvent(event.target.name, event.key);
+    return version ? { key: event.key, kind: 'data', receivedAtMs: Math.max(receivedAtMs, Date.parse(version.createdAt)), rows: version.newRows, drift: null } : null;
+  }
+
+  return {
+    async loadLifecycle({ model }: { readonly model: string }): Promise<m.LifecycleFacts> {
+      const record = await registry.model(model);
+      const [runs, deployments, champion, paused, openRuns] = await Promise.all([
+        registry.runs({ model, limit: 200 }),
+        registry.deployments(model, 200),
+        registry.champion(model),
+        registry.paused(model),
+        registry.openRuns(model),
+      ]);
+      const nowMs = surroundings.now().getTime();
+      const deployed = new Set(deployments.map((deployment) => deployment.run));
+      const approved = runs.filter((run) => run.outcome === 'approved' && run.version !== null && !deployed.has(run.run));
+      const [open] = openRuns;
+      const active = deployments.filter((deployment) => deployment.outcome === null).sort((a, b) => b.deployment - a.deployment)[0];
+      const ended = runs.map((run) => run.finishedAt).filter((at) => at !== null);
+      return {
+        config: record ? lifecycleConfig(record.document, record.definitionDigest) : null,
+        revision: record?.revision ?? 0,
+        championVersion: champion?.version ?? null,
+        run: open ? { active: { run: open.run, awaiting: open.stage === 'decide', superseding: false }, start: runInput(open) } : null,
+        rollout: active ? { active: activeRollout(active), start: await rolloutOf(active) } : null,
+        approved: approved.sort((a, b) => a.number - b.number).flatMap((run) => (run.version === null ? [] : [{ run: run.run, version: run.version }])),
+        runStartsMs: runs.map((run) => Date.parse(run.startedAt)).filter((at) => at > nowMs - DAY_MS),
+        lastRunEndedMs: ended.length > 0 ? Math.max(...ended.map((at) => Date.parse(at))) : null,
+        paused: paused !== null,
+      };
+    },
+
+    unsettledEvents: ({ model }: { readonly model: string }): Promise<readonly string[]> => registry.unsettled(model, 20_000),
+
+    /** Of these events, those whose fate for this model is still open, with what the policy needs. */
+    async admitEvents({ model, keys }: { readonly model: string; readonly keys: readonly string[] }): Promise<readonly m.PendingEvent[]> {
+      const fates = await registry.fates(model, keys);
+      const open: m.PendingEvent[] = [];
+      for (const key of keys) {
+        const fate = fates[key];
+        if (!fate || SETTLED_FATES.some((settled) => settled === fate.fate)) continue;
+        const event = await registry.event(key);
+        const pending = event ? await pendingEvent(model, event) : null;
+        if (pending) open.push(pending);
+      }
+      return open;
+    },
+
+    async recordFates({ model, fates }: { readonly model: string; readonly fates: readonly { readonly key: string; readonly fate: Fate; readonly run?: string; readonly reason?: string; readonly waitsFor?: string }[] }): Promise<void> {
+      await registry.setFates(model, fates, now());
+    },
+
+    async openRun(input: {
+      readonly model: string;
+      readonly requestKey: string;
+      readonly trigger: Trigger;
+      readonly eventKeys: readonly string[];
+      readonly requester: string | null;
+      readonly reason: string | null;
+      readonly definitionDigest: string;
+    }): Promise<m.OpenedRun> {
+      const record = await registry.openRun({ ...input, at: now() });
+      return { run: record.run, start: record.outcome === null ? runInput(record) : null };
+    },
+
+    async openRollout({ model, run, version }: { readonly model: string; readonly run: string; readonly version: number }): Promise<m.OpenedRollout> {
+      const record = await registry.openDeployment({
+        model,
+        requestKey: rolloutRequestKey(run),
+        kind: 'rollout',
+        run,
+        toVersion: version,
+        actor: null,
+        reason: `decision on ${run}`,
+        at: now(),
+      });
+      if (record.outcome !== null) return { status: 'refused', reason: `deployment ${record.deployment} of ${run} has ended: ${record.outcome}` };
+      return { status: 'opened', active: activeRollout(record), start: await rolloutOf(record) };
+    },
+
+    async openRollback({ model, requestId, actor, to, reason, activeRollout: active }: m.RollbackUpdate & { readonly model: string; readonly activeRollout: number | null }): Promise<m.OpenedRollout> {
+      const champion = await registry.champion(model);
+      if (!champion) return { status: 'refused', reason: `${model} has no champion to go back from` };
+      const former = await registry.formerChampions(model);
+      // In the middle of a rollout "back" means back to what served before it: the champion itself.
+      const target = to ?? (active !== null ? champion.version : former[0]?.version);
+      if (target === undefined) return { status: 'refused', reason: `${model} has no earlier champion than version ${champion.version}` };
+      const isKnown = target === champion.version ? active !== null : former.some((version) => version.version === target);
+      if (!isKnown) {
+        const choice = former.map((version) => version.version).join(', ') || 'none';
+        return { status: 'refused', reason: `version ${target} ${target === champion.version ? 'serves already' : 'never was champion'}; earlier champions: ${choice}` };
+      }
+      const record = await registry.openDeployment({ model, requestKey: rollbackRequestKey(model, requestId), kind: 'rollback', run: null, toVersion: target, actor, reason, at: now() });
+      return { status: 'opened', active: activeRollout(record), start: await rolloutOf(record) };
+    },
+
+    async setPaused({ model, actor, reason, paused }: m.PauseUpdate & { readonly model: string; readonly paused: boolean }): Promise<void> {
+      await registry.setPaused(model, paused ? { by: actor, reason } : null, now());
+    },
+
+    /**
+     * What has ended without a report. A workflow that a person terminated leaves an open row: it is closed here, so that no
+     * slot is stranded.
+     */
+    async inspectSlots({ model, run, deployment }: { readonly model: string; readonly run: string | null; readonly deployment: number | null }): Promise<{ readonly run: m.RunFinishedSignal | null; readonly rollout: m.RolloutFinishedSignal | null }> {
+      const lost = async (id: string): Promise<boolean> => (await messenger.state(id)) !== 'running';
+      let endedRun: m.RunFinishedSignal | null = null;
+      if (run !== null) {
+        const isLost = await lost(runWorkflowId(model, run));
+        let record = required(await registry.run(run), run);
+        if (record.outcome === null && isLost) record = await registry.finishRun(run, 'failed', 'its workflow was ended from outside', now());
+        if (record.outcome !== null) endedRun = { run, outcome: record.outcome, version: record.version };
+      }
+      let endedRollout: m.RolloutFinishedSignal | null = null;
+      if (deployment !== null) {
+        const isLost = await lost(rolloutWorkflowId(model, deployment));
+        let record = required(await registry.deployment(model, deployment), `deployment ${deployment}`);
+        if (record.outcome === null && isLost) record = await registry.finishDeployment(model, deployment, 'aborted', 'its workflow was ended from outside', now());
+        if (record.outcome !== null) endedRollout = { deployment, outcome: record.outcome };
+      }
+      return { run: endedRun, rollout: endedRollout };
+    },
+  };
+}

@@ -1,0 +1,98 @@
+/** Snapshot: the immutable input of one run. Reads the window, runs the checks that need label or features, splits. */
+import { join } from 'node:path';
+import type { SnapshotManifest, SnapshotPart } from '../src/contracts/data.ts';
+import { durationMs } from '../src/contracts/duration.ts';
+import type { SnapshotResult, StageRequest } from '../src/contracts/messages.ts';
+import { canonicalJson } from '../src/domain/canonical.ts';
+import { dataWindow, inWindow } from '../src/domain/dataset.ts';
+import { DataProblem, type SnapshotFiles } from '../src/ports/data.ts';
+import type { DatasetVersionRecord, ModelRecord } from '../src/ports/registry.ts';
+import { featuresText, pinned } from './definition.ts';
+import { required } from './failures.ts';
+import { beating } from './heartbeat.ts';
+import type { Ports } from './ports.ts';
+
+export type SnapshotActivities = ReturnType<typeof createSnapshotActivities>;
+
+type Built = { readonly manifest: SnapshotManifest; readonly files: SnapshotFiles } | { readonly rejected: string; readonly files: SnapshotFiles };
+
+export function createSnapshotActivities(ports: Ports) {
+  const { registry, store, engine, surroundings } = ports;
+
+  async function build(record: ModelRecord, version: DatasetVersionRecord, folder: string): Promise<Built> {
+    const { document } = record;
+    const dataset = required(await registry.dataset(document.dataset), `dataset ${document.dataset}`);
+    const window = dataWindow(version.manifest.maxTime, document.window === undefined ? null : durationMs(document.window));
+    const paths = await Promise.all(version.manifest.files.filter((file) => inWindow(file, window)).map((file) => store.pathOf(file.digest)));
+    const files = await engine.snapshot({
+      files: paths,
+      featuresSql: await featuresText(ports, record),
+      labelSql: document.label.sql,
+      task: document.task,
+      idColumn: dataset.document.id ?? null,
+      timeColumn: dataset.document.time ?? null,
+      window,
+      split: document.split,
+      slices: document.evaluation.slices,
+      seed: document.training.seed,
+      output: folder,
+    });
+    const blocking = files.failures.filter((failure) => failure.severity === 'block');
+    const [first] = blocking;
+    if (first) {
+      const column = first.column === null ? '' : ` in column ${first.column}`;
+      const examples = first.examples.length > 0 ? `, for example ${first.examples.slice(0, 3).join('; ')}` : '';
+      const more = blocking.length > 1 ? ` (and ${blocking.length - 1} more: ${blocking.slice(1).map((one) => one.check).join(', ')})` : '';
+      return { rejected: `data rejected: ${first.check}${column}: ${first.detail}${examples}${more}`, files };
+    }
+    const put = async (name: string, rows: number): Promise<SnapshotPart> => ({ digest: (await store.putFile(join(folder, name))).digest, rows });
+    const manifest: SnapshotManifest = {
+      model: record.name,
+      dataset: version.dataset,
+      datasetVersion: version.version,
+      definitionDigest: record.definitionDigest,
+      window,
+      testStart: files.testStart,
+      features: files.features,
+      source: files.source,
+      classes: files.classes,
+      parts: {
+        train: await put('train.parquet', files.rows.train),
+        validation: await put('validation.parquet', files.rows.validation),
+        test: await put('test.parquet', files.rows.test),
+      },
+      reference: (await put('reference.parquet', 0)).digest,
+      testSource: (await put('test_source.parquet', files.rows.test)).digest,
+    };
+    return { manifest, files };
+  }
+
+  return {
+    async buildSnapshot(request: StageRequest): Promise<SnapshotResult> {
+      const run = required(await registry.run(request.run), request.run);
+      if (run.snapshot !== null) {
+        const done = JSON.parse(Buffer.from(await store.getBytes(run.snapshot)).toString('utf8')) as SnapshotManifest;
+        return { status: 'ready', snapshot: run.snapshot, trainRows: done.parts.train.rows, testRows: done.parts.test.rows };
+      }
+      const record = await pinned(ports, request);
+      const version = await registry.latestDatasetVersion(record.document.dataset);
+      if (!version) return { status: 'data_rejected', reason: `data rejected: empty: dataset ${record.document.dataset} has no version yet; publish data first` };
+      const now = (): string => surroundings.now().toISOString();
+      try {
+        return await beating(() =>
+          surroundings.scratch(async (folder): Promise<SnapshotResult> => {
+            const built = await build(record, version, folder);
+            await registry.updateRun(request.run, { checks: built.files.failures }, now());
+            if ('rejected' in built) return { status: 'data_rejected', reason: built.rejected };
+            const snapshot = await store.putBytes(Buffer.from(canonicalJson(built.manifest)));
+            await registry.updateRun(request.run, { stage: 'train', snapshot }, now());
+            return { status: 'ready', snapshot, trainRows: built.manifest.parts.train.rows, testRows: built.manifest.parts.test.rows };
+          }),
+        );
+      } catch (error) {
+        if (!(error instanceof DataProblem)) throw error;
+        return { status: 'data_rejected', reason: `data rejected: ${error.check}${error.column === null ? '' : ` in column ${error.column}`}: ${error.message}` };
+      }
+    },
+  };
+}

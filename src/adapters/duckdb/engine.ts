@@ -1,0 +1,15 @@
+/** The data engine on DuckDB. */
+import type { DataEngine } from '../../ports/data.ts';
+import { columnsOf, convert } from './convert.ts';
+import { checkExpectations } from './expectations.ts';
+import { checkFeatures, columnsOfExpression } from './features.ts';
+import { snapshot } from './snapshot.ts';
+
+export const createDataEngine = (): DataEngine => ({
+  convert,
+  check: checkExpectations,
+  columns: columnsOf,
+  checkFeatures,
+  columnsOfExpression,
+  snapshot,
+});

@@ -1,0 +1,72 @@
+/**
+ * features.sql over rows in memory, for serving: one prepared statement whose parameters are the columns, so that a batch
+ * costs one query. The expressions are those of the snapshot, and so are the values, bit for bit.
+ */
+import { BOOLEAN, DOUBLE, LIST, listValue, VARCHAR } from '@duckdb/node-api';
+import type { SourceColumn } from '../../contracts/data.ts';
+import type { ColumnType } from '../../contracts/values.ts';
+import { DataProblem, type FeatureEngine, type FeatureEngineFactory, type Rows } from '../../ports/data.ts';
+import { modelFeaturesFrom } from './features.ts';
+import { type Cell, cellOf, openSession, quoteName } from './session.ts';
+import { relationOf } from './sql-text.ts';
+import { castText } from './types.ts';
+
+/** What a column travels as. Whole numbers come as JavaScript numbers, timestamps as ISO texts; the query casts both. */
+const WIRE_TYPES: Readonly<Record<ColumnType, typeof DOUBLE | typeof VARCHAR | typeof BOOLEAN>> = {
+  float64: DOUBLE,
+  int64: DOUBLE,
+  string: VARCHAR,
+  bool: BOOLEAN,
+  timestamp: VARCHAR,
+};
+
+function sourceRelation(source: readonly SourceColumn[]): string {
+  const unnested = source.map(({ type }, index) => `unnest(CAST($${index + 1} AS ${WIRE_TYPES[type]}[])) AS c${index}`);
+  const cast = source.map(({ name, type }, index) => `${castText(`c${index}`, type)} AS ${quoteName(name)}`);
+  return `SELECT ${cast.join(', ')} FROM (SELECT ${unnested.join(', ')})`;
+}
+
+export const createFeatureEngine: FeatureEngineFactory = async ({ featuresSql, source, features }) => {
+  if (source.length === 0) throw new DataProblem('features', 'features read no column of source');
+  const session = await openSession({ threads: 1 });
+  try {
+    const statement = await session.prepare(
+      `WITH source AS (${sourceRelation(source)}) ${modelFeaturesFrom(features, relationOf(featuresSql))}`,
+    );
+    const compute = async (rows: Rows, count: number): Promise<Rows> => {
+      source.forEach(({ name, type }, index) => {
+        const values = rows[name];
+        if (values === undefined || values.length !== count) {
+          throw new DataProblem(
+            'missing_column',
+            `column ${name} has ${values?.length ?? 'no'} values for ${count} rows`,
+            name,
+          );
+        }
+        statement.bindList(index + 1, listValue([...values]), LIST(WIRE_TYPES[type]));
+      });
+      const result = await statement.runAndReadAll();
+      const computed = result.getColumnsJS();
+      return Object.fromEntries(
+        features.map(({ name }, index): [string, readonly Cell[]] => [name, (computed[index] ?? []).map(cellOf)]),
+      );
+    };
+    // The statement's parameters are shared: one batch after the other.
+    let last: Promise<unknown> = Promise.resolve();
+    const engine: FeatureEngine = {
+      compute(rows, count) {
+        const result = last.then(() => compute(rows, count));
+        last = result.catch(() => undefined);
+        return result;
+      },
+      close: () => {
+        statement.destroySync();
+        session.close();
+      },
+    };
+    return engine;
+  } catch (error) {
+    session.close();
+    throw error;
+  }
+};

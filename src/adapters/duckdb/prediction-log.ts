@@ -1,0 +1,46 @@
+/** Writes logged predictions as Parquet, in the columns that the drift detector reads. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import type { Prediction } from '../../contracts/events.ts';
+
+const COLUMNS = {
+  model: 'VARCHAR',
+  version: 'BIGINT',
+  deployment: 'BIGINT',
+  role: 'VARCHAR',
+  requestId: 'VARCHAR',
+  row: 'BIGINT',
+  id: 'VARCHAR',
+  time: 'TIMESTAMP',
+  source: 'VARCHAR',
+  output: 'DOUBLE[]',
+  latencyMs: 'DOUBLE',
+  error: 'VARCHAR',
+} as const;
+
+const quote = (path: string): string => `'${path.replaceAll("'", "''")}'`;
+
+export type PredictionWriter = (predictions: readonly Prediction[], folder: string) => Promise<string>;
+
+/** Returns the path of the file, in the folder that it is given. */
+export async function writePredictions(predictions: readonly Prediction[], folder: string): Promise<string> {
+  const lines = join(folder, 'predictions.jsonl');
+  const output = join(folder, 'predictions.parquet');
+  await writeFile(
+    lines,
+    predictions.map((one) => JSON.stringify({ ...one, source: JSON.stringify(one.source) })).join('\n'),
+  );
+  const instance = await DuckDBInstance.create(':memory:', { threads: '1' });
+  const connection = await instance.connect();
+  try {
+    const columns = Object.entries(COLUMNS).map(([name, type]) => `'${name}': '${type}'`);
+    await connection.run(
+      `COPY (SELECT * FROM read_json(${quote(lines)}, format = 'newline_delimited', columns = {${columns.join(', ')}})) TO ${quote(output)} (FORMAT parquet, COMPRESSION zstd)`,
+    );
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+  }
+  return output;
+}

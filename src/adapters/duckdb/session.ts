@@ -1,0 +1,107 @@
+/**
+ * A DuckDB in memory with the file access it was given and no more. All SQL of definitions runs in such a session: it
+ * cannot reach the network, other files or the settings, whatever the check of its text let through.
+ */
+import { type DuckDBConnection, DuckDBInstance, type DuckDBPreparedStatement } from '@duckdb/node-api';
+
+export type Cell = string | number | boolean | null;
+
+export interface SessionOptions {
+  /** Files that may be read. */
+  readonly files?: readonly string[];
+  /** Folders that may be read and written. */
+  readonly folders?: readonly string[];
+  /** @default 2: fixed, so that a run on another machine does the same work */
+  readonly threads?: number;
+}
+
+export interface Session {
+  run(sql: string): Promise<void>;
+  /** Rows as objects; 64-bit integers come as numbers. */
+  rows(sql: string): Promise<readonly Readonly<Record<string, Cell>>[]>;
+  /** Columns by name, for many rows. */
+  columns(sql: string): Promise<Readonly<Record<string, readonly Cell[]>>>;
+  prepare(sql: string): Promise<DuckDBPreparedStatement>;
+  close(): void;
+}
+
+/** What DuckDB's JavaScript values become: bigints numbers, everything that is not plain its text. */
+export function cellOf(value: unknown): Cell {
+  if (value === null || value === undefined) return null;
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value;
+  if (typeof value === 'bigint') return Number(value);
+  return String(value);
+}
+
+export const quoteName = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+export const quoteText = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+const quoteList = (texts: readonly string[]): string => `[${texts.map(quoteText).join(', ')}]`;
+
+/** read_parquet of exactly these files: DuckDB would take `*`, `?` and `[` in a path as a pattern. */
+export function parquetOf(files: readonly string[]): string {
+  return `read_parquet(${quoteList(files.map(literalPath))}, union_by_name = true)`;
+}
+export const literalPath = (path: string): string => path.replace(/[*?[\]]/g, (special) => `[${special}]`);
+
+async function configure(connection: DuckDBConnection, options: SessionOptions): Promise<void> {
+  await connection.run(
+    `SET TimeZone = 'UTC'; SET threads = ${options.threads ?? 2}; SET preserve_insertion_order = true`,
+  );
+  await connection.run(`SET autoinstall_known_extensions = false; SET autoload_known_extensions = false`);
+  // DuckDB would spill to a folder of the current directory; in a locked session that is refused, so say where.
+  const [scratch] = options.folders ?? [];
+  await connection.run(`SET temp_directory = ${quoteText(scratch === undefined ? '' : `${scratch}/.spill`)}`);
+  await connection.run(`SET allowed_paths = ${quoteList(options.files ?? [])}`);
+  await connection.run(
+    `SET allowed_directories = ${quoteList((options.folders ?? []).map((folder) => `${folder.replace(/\/$/, '')}/`))}`,
+  );
+  await connection.run('SET enable_external_access = false; SET lock_configuration = true');
+}
+
+export async function openSession(options: SessionOptions = {}): Promise<Session> {
+  const instance = await DuckDBInstance.create(':memory:');
+  const connection = await instance.connect();
+  const close = (): void => {
+    connection.closeSync();
+    instance.closeSync();
+  };
+  try {
+    await configure(connection, options);
+  } catch (error) {
+    close();
+    throw error;
+  }
+  return {
+    async run(sql) {
+      await connection.run(sql);
+    },
+    async rows(sql) {
+      const result = await connection.runAndReadAll(sql);
+      return result
+        .getRowObjectsJS()
+        .map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, cellOf(value)])));
+    },
+    async columns(sql) {
+      const result = await connection.runAndReadAll(sql);
+      const values = result.getColumnsJS();
+      return Object.fromEntries(result.columnNames().map((name, index) => [name, (values[index] ?? []).map(cellOf)]));
+    },
+    prepare: (sql) => connection.prepare(sql),
+    close,
+  };
+}
+
+/** Runs work in a session that is closed whatever happens. */
+export async function withSession<T>(options: SessionOptions, work: (session: Session) => Promise<T>): Promise<T> {
+  const session = await openSession(options);
+  try {
+    return await work(session);
+  } finally {
+    session.close();
+  }
+}
+
+export const messageOf = (error: unknown): string => {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.split('\n')[0] ?? text;
+};

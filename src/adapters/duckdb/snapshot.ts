@@ -1,0 +1,197 @@
+/**
+ * A snapshot: the rows of a window with their features and labels, split into parts, as Parquet files whose bytes depend on
+ * the request alone. Rows keep the order of the files throughout.
+ */
+import { join } from 'node:path';
+import type { CheckFailure, FeatureColumn, SourceColumn } from '../../contracts/data.ts';
+import { DataProblem, type SnapshotFiles, type SnapshotRequest } from '../../ports/data.ts';
+import { columnsOf } from './convert.ts';
+import { checkFeatures, columnsOfExpression, modelFeature, rawFeature } from './features.ts';
+import { messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
+import { alwaysOnChecks } from './snapshot-checks.ts';
+import { knownLabel, type Label, labelOf } from './snapshot-label.ts';
+import { relationOf } from './sql-text.ts';
+import { isoOf } from './types.ts';
+
+const REFERENCE_ROWS = 50_000;
+type Part = 'train' | 'validation' | 'test';
+
+interface Plan {
+  readonly columns: readonly SourceColumn[];
+  readonly labelColumns: readonly string[];
+  readonly features: readonly FeatureColumn[];
+  readonly source: readonly SourceColumn[];
+}
+
+/** Everything that can be said before any row is read. @throws DataProblem */
+async function planOf(request: SnapshotRequest): Promise<Plan> {
+  const [first] = request.files;
+  if (first === undefined) throw new DataProblem('empty', 'the dataset version has no file');
+  const columns = await columnsOf(first);
+  const named = [request.idColumn, request.timeColumn, ...request.slices].filter((name) => name !== null);
+  for (const name of named) {
+    if (!columns.some((column) => column.name === name))
+      throw new DataProblem('missing_column', `the dataset has no column ${name}`, name);
+  }
+  if (request.split.type === 'time' && request.timeColumn === null) {
+    throw new DataProblem(
+      'missing_column',
+      'a split by time needs a dataset with a time column (or `split: { type: random }`)',
+    );
+  }
+  const labelColumns = await columnsOfExpression(request.labelSql, columns);
+  const checked = await checkFeatures(request.featuresSql, columns, labelColumns);
+  if (checked.problems.length > 0) {
+    throw new DataProblem('features', `features: ${checked.problems.map(({ detail }) => detail).join('; ')}`);
+  }
+  return {
+    columns,
+    labelColumns,
+    features: checked.features,
+    source: columns.filter(({ name }) => checked.source.includes(name)),
+  };
+}
+
+/** A number in [0, 1) that only the text decides, on every machine and in every release. */
+const hashShare = (text: string): string =>
+  `(CAST('0x' || substr(md5(${text}), 1, 13) AS BIGINT) / 4503599627370496.0)`;
+
+/**
+ * The part of a row of `kept`. Random: by the id alone, not by the seed, so that a row that once was test stays test, and a
+ * champion has never seen the rows that it is compared on.
+ */
+async function partSql(
+  session: Session,
+  request: SnapshotRequest,
+): Promise<{ readonly sql: string; readonly testStart: string | null }> {
+  const { type, test, validation } = request.split;
+  if (type === 'random') {
+    const share = hashShare('coalesce(__id, CAST(__row AS VARCHAR))');
+    return {
+      sql: `CASE WHEN ${share} < ${test} THEN 'test' WHEN ${share} < ${test + validation} THEN 'validation' ELSE 'train' END`,
+      testStart: null,
+    };
+  }
+  // quantile_disc gives a time that occurs; all rows of that time go to the later part.
+  const cut = (share: number): string =>
+    share > 0 ? `quantile_disc(__time, ${Math.max(0, 1 - share)})` : 'NULL::TIMESTAMP';
+  const [row] = await session.rows(
+    `SELECT CAST(t AS VARCHAR) AS test, CAST(v AS VARCHAR) AS validation, ${isoOf('t')} AS iso FROM (SELECT ${cut(test)} AS t, ${cut(test + validation)} AS v FROM kept)`,
+  );
+  const from = (text: unknown): string =>
+    typeof text === 'string' ? `__time >= CAST(${quoteText(text)} AS TIMESTAMP)` : 'false';
+  const sql = `CASE WHEN ${test > 0 ? from(row?.test) : 'false'} THEN 'test' WHEN ${from(row?.validation)} THEN 'validation' ELSE 'train' END`;
+  const iso = row?.iso;
+  return { sql, testStart: test > 0 && typeof iso === 'string' ? iso : null };
+}
+
+/** Table `kept`: rows of the window with a known label, and view `source` of their columns. Counts rows without a time. */
+async function keepRows(
+  session: Session,
+  request: SnapshotRequest,
+  plan: Plan,
+): Promise<{ readonly labelType: string; readonly untimed: number }> {
+  const { idColumn, timeColumn, window } = request;
+  const names = plan.columns.map(({ name }) => quoteName(name)).join(', ');
+  const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
+  const id = idColumn === null ? 'NULL::VARCHAR' : `CAST(${quoteName(idColumn)} AS VARCHAR)`;
+  const rows = `(SELECT ${names}, row_number() OVER () - 1 AS __row FROM ${parquetOf(request.files)}) AS source`;
+  const [described] = await session.rows(`DESCRIBE SELECT (\n${request.labelSql}\n) AS label FROM ${rows}`);
+  const labelType = String(described?.column_type);
+  const label = knownLabel(request.labelSql, labelType === 'DOUBLE' || labelType === 'FLOAT');
+  const conditions = ['__label_raw IS NOT NULL'];
+  if (timeColumn !== null) conditions.push('__time IS NOT NULL');
+  if (window !== null) {
+    conditions.push(
+      `__time >= CAST(${quoteText(window.start)} AS TIMESTAMP)`,
+      `__time < CAST(${quoteText(window.end)} AS TIMESTAMP)`,
+    );
+  }
+  try {
+    await session.run(
+      `CREATE TEMP TABLE kept AS SELECT * FROM (SELECT ${names}, __row, ${id} AS __id, ${time} AS __time, ${label} AS __label_raw FROM ${rows}) WHERE ${conditions.join(' AND ')}`,
+    );
+  } catch (error) {
+    throw new DataProblem('label', `label.sql cannot be computed on this data: ${messageOf(error)}`);
+  }
+  await session.run(`CREATE TEMP VIEW source AS SELECT ${names} FROM kept`);
+  if (timeColumn === null) return { labelType, untimed: 0 };
+  const [count] = await session.rows(`SELECT count(*) - count(${time}) AS untimed FROM ${parquetOf(request.files)}`);
+  return { labelType, untimed: Number(count?.untimed ?? 0) };
+}
+
+/** Table `joined`: row by row the keys, the raw features, the label and the part. */
+async function joinFeatures(
+  session: Session,
+  request: SnapshotRequest,
+  plan: Plan,
+  label: Label,
+  part: string,
+): Promise<void> {
+  try {
+    await session.run(
+      `CREATE TEMP TABLE features AS SELECT ${plan.features.map(rawFeature).join(', ')} FROM ${relationOf(request.featuresSql)}`,
+    );
+  } catch (error) {
+    throw new DataProblem('features', `features cannot be computed on this data: ${messageOf(error)}`);
+  }
+  const slices = request.slices.map(
+    (name) => `CAST(kept.${quoteName(name)} AS VARCHAR) AS ${quoteName(`__slice_${name}`)}`,
+  );
+  const keys = ['kept.__row', 'kept.__id', 'kept.__time', `${label.sql} AS __label`, `${part} AS __part`, ...slices];
+  // Both sides have one row for each row of `kept`, in its order: features.sql is one SELECT without anything that filters or sorts.
+  await session.run(
+    `CREATE TEMP TABLE joined AS SELECT ${keys.join(', ')}, features.* FROM kept POSITIONAL JOIN features`,
+  );
+}
+
+async function writeParts(session: Session, request: SnapshotRequest, plan: Plan, part: string): Promise<void> {
+  const copy = (query: string, name: string): Promise<void> =>
+    session.run(
+      `COPY (${query}) TO ${quoteText(join(request.output, `${name}.parquet`))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)`,
+    );
+  const slices = request.slices.map((name) => quoteName(`__slice_${name}`));
+  const items = ['__id', '__time', ...plan.features.map(modelFeature), '__label', ...slices].join(', ');
+  for (const name of ['train', 'validation', 'test'] satisfies Part[]) {
+    await copy(`SELECT ${items} FROM joined WHERE __part = '${name}'`, name);
+  }
+  const wanted = new Set([request.idColumn, request.timeColumn, ...plan.source.map(({ name }) => name)]);
+  const reference = plan.columns.filter(({ name }) => wanted.has(name)).map(({ name }) => quoteName(name));
+  const chosen = `SELECT * FROM kept WHERE ${part} = 'train' ORDER BY md5(coalesce(__id, CAST(__row AS VARCHAR))), __row LIMIT ${REFERENCE_ROWS}`;
+  await copy(`SELECT ${reference.join(', ')} FROM (${chosen}) ORDER BY __row`, 'reference');
+  const sources = plan.columns
+    .filter(({ name }) => !plan.labelColumns.includes(name))
+    .map(({ name }) => quoteName(name));
+  await copy(`SELECT ${sources.join(', ')} FROM kept WHERE ${part} = 'test'`, 'test_source');
+}
+
+async function partRows(session: Session): Promise<Readonly<Record<Part, number>>> {
+  const found = await session.rows('SELECT __part AS part, count(*) AS rows FROM joined GROUP BY part');
+  const rowsOf = (part: Part): number => Number(found.find((row) => row.part === part)?.rows ?? 0);
+  return { train: rowsOf('train'), validation: rowsOf('validation'), test: rowsOf('test') };
+}
+
+export async function snapshot(request: SnapshotRequest): Promise<SnapshotFiles> {
+  const plan = await planOf(request);
+  return withSession({ files: request.files, folders: [request.output] }, async (session) => {
+    const { labelType, untimed } = await keepRows(session, request, plan);
+    const label = await labelOf(session, request.task, labelType);
+    const { sql: part, testStart } = await partSql(session, request);
+    await joinFeatures(session, request, plan, label, part);
+    const rows = await partRows(session);
+    const failures: CheckFailure[] = [
+      ...(await alwaysOnChecks(session, { request, features: plan.features, classes: label.classes, rows })),
+    ];
+    if (untimed > 0) {
+      failures.push({
+        check: 'null_time',
+        column: request.timeColumn,
+        severity: 'warn',
+        detail: `${untimed} rows have no time and were left out`,
+        examples: [],
+      });
+    }
+    if (!failures.some(({ severity }) => severity === 'block')) await writeParts(session, request, plan, part);
+    return { features: plan.features, source: plan.source, classes: label.classes, rows, testStart, failures };
+  });
+}

@@ -1,0 +1,249 @@
+/** Judges an ONNX file on the test part: the file that would ship, never the trainer's word for it. */
+import type { FeatureColumn } from '../contracts/data.ts';
+import type { Comparison, Evaluation, SliceMetric } from '../contracts/evaluation.ts';
+import type { Metric, Task } from '../contracts/values.ts';
+import { pairedBootstrap } from '../domain/statistics/bootstrap.ts';
+import { metricValue } from '../domain/statistics/metrics.ts';
+import { improvement, metricsOf, type Scored, takeRows } from '../domain/statistics/scored.ts';
+import { type EvaluationRequest, type Evaluator, ModelProblem, type Rows, type ScorerFactory } from '../ports/data.ts';
+import { modelFeaturesFrom } from './duckdb/features.ts';
+import { messageOf, parquetOf, quoteName, withSession } from './duckdb/session.ts';
+import { relationOf } from './duckdb/sql-text.ts';
+import { SQL_TYPES } from './duckdb/types.ts';
+
+/** Largest difference between the trainer's own predictions and the file's; relative for predictions beyond 1. */
+const PARITY = 1e-4;
+/** Values of one slice that are listed, the most frequent first. */
+const SLICE_VALUES = 100;
+
+type Champion = NonNullable<EvaluationRequest['champion']>;
+type Model = Pick<Champion, 'onnx' | 'features' | 'classes'> & { readonly task: Task };
+
+const countOf = (rows: Rows): number => Object.values(rows)[0]?.length ?? 0;
+
+async function readColumns(path: string, items: readonly string[]): Promise<Rows> {
+  return withSession({ files: [path] }, (session) =>
+    session.columns(`SELECT ${items.join(', ')} FROM ${parquetOf([path])}`),
+  );
+}
+
+const featureItems = (features: readonly FeatureColumn[]): readonly string[] =>
+  features.map(({ name }) => quoteName(name));
+
+async function scoreWith(
+  createScorer: ScorerFactory,
+  model: Model,
+  rows: Rows,
+  who: string,
+): Promise<{ readonly width: number; readonly values: Float64Array }> {
+  const scorer = await createScorer({
+    path: model.onnx,
+    features: model.features,
+    classes: model.classes,
+    task: model.task,
+    threads: 2,
+  });
+  try {
+    const scored = await scorer.score(rows, countOf(rows));
+    const wrong = scored.values.findIndex((value) => !Number.isFinite(value));
+    if (wrong >= 0)
+      throw new ModelProblem(`${who} answers ${scored.values[wrong]} for row ${Math.floor(wrong / scored.width)}`);
+    return scored;
+  } finally {
+    await scorer.close();
+  }
+}
+
+async function parityOf(createScorer: ScorerFactory, request: EvaluationRequest): Promise<number> {
+  const width = request.task === 'regression' ? 1 : request.classes.length;
+  const names = request.task === 'regression' ? ['prediction'] : request.classes.map((_, index) => `p${index}`);
+  let own: Rows;
+  try {
+    own = await readColumns(request.predictions, names.map(quoteName));
+  } catch (error) {
+    throw new ModelProblem(
+      `predictions.parquet cannot be used (columns ${names.join(', ')} are needed): ${messageOf(error)}`,
+    );
+  }
+  const rows = await readColumns(request.validation, featureItems(request.features));
+  if (countOf(own) !== countOf(rows)) {
+    throw new ModelProblem(
+      `predictions.parquet has ${countOf(own)} rows, the validation part ${countOf(rows)}: one is needed for each, in their order`,
+    );
+  }
+  if (countOf(rows) === 0) return 0;
+  const { values } = await scoreWith(createScorer, request, rows, 'model.onnx');
+  let largest = 0;
+  let excess = { over: 0, row: 0, own: 0, file: 0 };
+  for (const [column, name] of names.entries()) {
+    for (const [row, cell] of (own[name] ?? []).entries()) {
+      const expected = cell === null ? Number.NaN : Number(cell);
+      const actual = values[row * width + column] ?? Number.NaN;
+      const difference = Math.abs(actual - expected);
+      if (Number.isNaN(difference))
+        throw new ModelProblem(`predictions.parquet has no number in ${name} of row ${row}`);
+      largest = Math.max(largest, difference);
+      const over = difference / Math.max(1, Math.abs(expected));
+      if (over > excess.over) excess = { over, row, own: expected, file: actual };
+    }
+  }
+  if (excess.over > PARITY) {
+    throw new ModelProblem(
+      `model.onnx does not give what the trainer predicted: the largest difference is ${largest.toPrecision(3)} (row ${excess.row} of the validation part: ` +
+        `${excess.own} from the trainer, ${excess.file} from the file); at most ${PARITY} is allowed`,
+    );
+  }
+  return largest;
+}
+
+function metricsFor(task: Task, scored: Scored): Partial<Record<Metric, number>> {
+  const found: Partial<Record<Metric, number>> = {};
+  for (const metric of metricsOf(task)) {
+    const value = metricValue(metric, scored);
+    if (value !== null) found[metric] = value;
+  }
+  return found;
+}
+
+function slicesOf(request: EvaluationRequest, rows: Rows, scored: Scored): readonly SliceMetric[] {
+  return request.slices.flatMap((slice) => {
+    const byValue = new Map<string, number[]>();
+    (rows[`__slice_${slice}`] ?? []).forEach((cell, row) => {
+      const value = String(cell);
+      const list = byValue.get(value);
+      if (list === undefined) byValue.set(value, [row]);
+      else list.push(row);
+    });
+    const ordered = [...byValue].sort(([a, left], [b, right]) => right.length - left.length || (a < b ? -1 : 1));
+    return ordered.slice(0, SLICE_VALUES).map(([value, positions]): SliceMetric => {
+      const metrics = metricsFor(request.task, takeRows(scored, positions));
+      return { slice, value, rows: positions.length, score: metrics[request.metric] ?? null, metrics };
+    });
+  });
+}
+
+/** Positions of test rows that the champion was not trained on; null where that cannot be told. */
+async function unseenRows(request: EvaluationRequest, champion: Champion): Promise<readonly number[] | null> {
+  if (champion.trainedOn.length === 0) return null;
+  return withSession({ files: [request.test, ...champion.trainedOn] }, async (session) => {
+    await session.run(
+      `CREATE TEMP TABLE seen AS SELECT CAST(__id AS VARCHAR) AS __id, __time FROM ${parquetOf(champion.trainedOn)}`,
+    );
+    await session.run(
+      `CREATE TEMP TABLE test AS SELECT row_number() OVER () - 1 AS __row, CAST(__id AS VARCHAR) AS __id, __time FROM ${parquetOf([request.test])}`,
+    );
+    const [row] = await session.rows(
+      'SELECT (SELECT count(*) FROM test) AS rows, (SELECT count(__id) FROM test) AS named, (SELECT count(__id) FROM seen) AS seen, (SELECT count(*) - count(__time) FROM seen) AS untimed',
+    );
+    const byId = row?.named === row?.rows && Number(row?.seen) > 0;
+    if (!byId && Number(row?.untimed) > 0) return null;
+    const condition = byId
+      ? '__id NOT IN (SELECT __id FROM seen WHERE __id IS NOT NULL)'
+      : '__time > (SELECT max(__time) FROM seen)';
+    return (await session.columns(`SELECT __row FROM test WHERE ${condition} ORDER BY __row`)).__row?.map(Number) ?? [];
+  });
+}
+
+/** The champion's own features of the test rows. */
+async function championFeatures(request: EvaluationRequest, champion: Champion): Promise<Rows> {
+  const columns = champion.source.map(
+    ({ name, type }) => `CAST(${quoteName(name)} AS ${SQL_TYPES[type]}) AS ${quoteName(name)}`,
+  );
+  return withSession({ files: [request.testSource] }, async (session) => {
+    await session.run(
+      `CREATE TEMP VIEW source AS SELECT ${columns.join(', ')} FROM ${parquetOf([request.testSource])}`,
+    );
+    return session.columns(modelFeaturesFrom(champion.features, relationOf(champion.featuresSql)));
+  });
+}
+
+/** The champion's probabilities in the order of the challenger's classes; 0 for a class it never knew. */
+function alignClasses(values: Float64Array, from: readonly string[], to: readonly string[]): Float64Array {
+  if (from.join('\n') === to.join('\n')) return values;
+  const rows = values.length / from.length;
+  const aligned = new Float64Array(rows * to.length);
+  to.forEach((name, column) => {
+    const at = from.indexOf(name);
+    if (at >= 0)
+      for (let row = 0; row < rows; row += 1) aligned[row * to.length + column] = values[row * from.length + at] ?? 0;
+  });
+  return aligned;
+}
+
+type Compared =
+  | { readonly seen: number; readonly comparison: Comparison }
+  | { readonly seen?: number; readonly why: string };
+
+async function compare(
+  createScorer: ScorerFactory,
+  request: EvaluationRequest,
+  champion: Champion,
+  challenger: Scored,
+): Promise<Compared> {
+  const unseen = await unseenRows(request, champion);
+  if (unseen === null)
+    return { why: 'which rows the champion was trained on cannot be told: the dataset needs an id or a time column' };
+  const seen = challenger.truth.length - unseen.length;
+  if (unseen.length === 0) return { seen, why: `the champion was trained on all ${seen} test rows` };
+  let rows: Rows;
+  try {
+    rows = await championFeatures(request, champion);
+  } catch (error) {
+    return { seen, why: `the champion's features cannot be computed on this data: ${messageOf(error)}` };
+  }
+  const scored = await scoreWith(
+    createScorer,
+    { ...champion, task: request.task },
+    rows,
+    `the champion (version ${champion.version})`,
+  );
+  const values =
+    request.task === 'regression' ? scored.values : alignClasses(scored.values, champion.classes, request.classes);
+  const left = takeRows(challenger, unseen);
+  const right = takeRows({ ...challenger, values }, unseen);
+  const ofChallenger = metricValue(request.metric, left);
+  const ofChampion = metricValue(request.metric, right);
+  const interval = pairedBootstrap(request.metric, left, right, { confidence: request.confidence, seed: request.seed });
+  if (ofChallenger === null || ofChampion === null || interval === null) {
+    return { seen, why: `${request.metric} is undefined on the ${unseen.length} rows that neither was trained on` };
+  }
+  return {
+    seen,
+    comparison: {
+      champion: ofChampion,
+      challenger: ofChallenger,
+      championVersion: champion.version,
+      rows: unseen.length,
+      metric: request.metric,
+      difference: improvement(request.metric, ofChallenger, ofChampion),
+      interval,
+    },
+  };
+}
+
+export const createEvaluator = (createScorer: ScorerFactory): Evaluator => ({
+  async evaluate(request) {
+    const parity = await parityOf(createScorer, request);
+    const slices = request.slices.map((slice) => quoteName(`__slice_${slice}`));
+    const rows = await readColumns(request.test, [...featureItems(request.features), '__label', ...slices]);
+    const output = await scoreWith(createScorer, request, rows, 'model.onnx');
+    const truth = Float64Array.from(rows.__label ?? [], Number);
+    const scored: Scored = { task: request.task, truth, ...output };
+    const base: Evaluation = {
+      rows: truth.length,
+      metric: request.metric,
+      metrics: metricsFor(request.task, scored),
+      slices: slicesOf(request, rows, scored),
+    };
+    if (request.champion === null) return { evaluation: base, parity, comparison: null };
+    const compared = await compare(createScorer, request, request.champion, scored);
+    const seen = compared.seen === undefined ? {} : { seenByChampion: compared.seen };
+    if ('why' in compared)
+      return { evaluation: { ...base, ...seen, notCompared: compared.why }, parity, comparison: null };
+    return {
+      evaluation: { ...base, ...seen, comparison: compared.comparison },
+      parity,
+      comparison: compared.comparison,
+    };
+  },
+});

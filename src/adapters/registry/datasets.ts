@@ -1,0 +1,70 @@
+/** Dataset versions: numbered without a gap, one for each event that changes the bytes. */
+import type { DatasetManifest } from '../../contracts/data.ts';
+import type { DatasetRegistry, DatasetVersionRecord } from '../../ports/registry.ts';
+import type { Database, Row } from './database.ts';
+import { findEvent } from './fates.ts';
+import { appendAudit, datasetChain } from './journal.ts';
+import { int, json, text } from './rows.ts';
+
+const versionRecord = (row: Row): DatasetVersionRecord => ({
+  dataset: text(row, 'dataset'),
+  version: int(row, 'version'),
+  manifestDigest: text(row, 'manifest_digest'),
+  manifest: json<DatasetManifest>(row, 'manifest'),
+  eventKey: text(row, 'event_key'),
+  newRows: int(row, 'new_rows'),
+  createdAt: text(row, 'created_at'),
+});
+
+function latest(db: Database, dataset: string): DatasetVersionRecord | undefined {
+  const row = db.get('SELECT * FROM dataset_versions WHERE dataset = ? ORDER BY version DESC LIMIT 1', dataset);
+  return row && versionRecord(row);
+}
+
+function ofEvent(db: Database, dataset: string, eventKey: string): DatasetVersionRecord | undefined {
+  const row = db.get('SELECT * FROM dataset_versions WHERE dataset = ? AND event_key = ?', dataset, eventKey);
+  return row && versionRecord(row);
+}
+
+function commit(db: Database, record: DatasetVersionRecord): DatasetVersionRecord | 'conflict' {
+  const there = ofEvent(db, record.dataset, record.eventKey);
+  if (there) return there;
+  if (record.version !== (latest(db, record.dataset)?.version ?? 0) + 1) return 'conflict';
+  const { dataset, version, manifestDigest, manifest, eventKey, newRows, createdAt } = record;
+  db.run(
+    `INSERT INTO dataset_versions (dataset, version, manifest_digest, manifest, event_key, new_rows, created_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    ...[dataset, version, manifestDigest, JSON.stringify(manifest), eventKey, newRows, createdAt],
+  );
+  const eventDigest = findEvent(db, eventKey)?.digest ?? null;
+  const body = {
+    dataset,
+    version,
+    manifest: manifestDigest,
+    rows: manifest.rows,
+    newRows,
+    event: eventKey,
+    eventDigest,
+  };
+  appendAudit(db, { model: datasetChain(dataset), action: 'dataset.versioned', actor: null, body, at: createdAt });
+  return record;
+}
+
+export function createDatasets(db: Database): DatasetRegistry {
+  return {
+    latestDatasetVersion: (dataset) => db.read(() => latest(db, dataset)),
+    datasetVersion: (dataset, version) =>
+      db.read(() => {
+        const row = db.get('SELECT * FROM dataset_versions WHERE dataset = ? AND version = ?', dataset, version);
+        return row && versionRecord(row);
+      }),
+    datasetVersionOfEvent: (dataset, eventKey) => db.read(() => ofEvent(db, dataset, eventKey)),
+    datasetVersions: (dataset, limit) =>
+      db.read(() =>
+        db
+          .all('SELECT * FROM dataset_versions WHERE dataset = ? ORDER BY version DESC LIMIT ?', dataset, limit)
+          .map(versionRecord),
+      ),
+    commitDatasetVersion: (record) => db.transaction(() => commit(db, record)),
+  };
+}

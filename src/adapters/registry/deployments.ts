@@ -1,0 +1,187 @@
+/** Deployments: rollouts and rollbacks, their steps and outcome, and the one place where a version becomes champion. */
+import type { ReplicaReport } from '../../contracts/plan.ts';
+import { ROLLOUT_OUTCOMES, type RolloutOutcome } from '../../contracts/values.ts';
+import type { DeploymentRecord, DeploymentRegistry } from '../../ports/registry.ts';
+import { findApproval } from './approvals.ts';
+import type { Database, Row } from './database.ts';
+import { appendAudit, record } from './journal.ts';
+import { allPlans, currentPlan, writePlan } from './plans.ts';
+import { promote } from './promotion.ts';
+import { int, intOrNull, json, oneOf, oneOfOrNull, text, textOrNull } from './rows.ts';
+import { findChampion, findVersion, setRole, wasChampion } from './versions.ts';
+
+const KINDS = ['rollout', 'rollback'] as const;
+
+function deploymentRecord(db: Database, row: Row): DeploymentRecord {
+  const model = text(row, 'model');
+  const deployment = int(row, 'deployment');
+  return {
+    model,
+    deployment,
+    kind: oneOf(row, 'kind', KINDS),
+    run: textOrNull(row, 'run'),
+    fromVersion: intOrNull(row, 'from_version'),
+    toVersion: int(row, 'to_version'),
+    actor: textOrNull(row, 'actor'),
+    reason: textOrNull(row, 'reason'),
+    outcome: oneOfOrNull(row, 'outcome', ROLLOUT_OUTCOMES),
+    outcomeReason: textOrNull(row, 'outcome_reason'),
+    startedAt: text(row, 'started_at'),
+    finishedAt: textOrNull(row, 'finished_at'),
+    steps: db
+      .all(
+        'SELECT step, status, detail, at FROM deployment_steps WHERE model = ? AND deployment = ? ORDER BY seq',
+        model,
+        deployment,
+      )
+      .map((one) => ({
+        step: text(one, 'step'),
+        status: text(one, 'status'),
+        detail: text(one, 'detail'),
+        at: text(one, 'at'),
+      })),
+  };
+}
+
+export function findDeployment(db: Database, model: string, deployment: number): DeploymentRecord | undefined {
+  const row = db.get('SELECT * FROM deployments WHERE model = ? AND deployment = ?', model, deployment);
+  return row && deploymentRecord(db, row);
+}
+
+function existingDeployment(db: Database, model: string, deployment: number): DeploymentRecord {
+  const found = findDeployment(db, model, deployment);
+  if (!found) throw new Error(`there is no deployment ${deployment} of ${model}`);
+  return found;
+}
+
+/** Nothing takes traffic without its decision: a rollout needs its own, a rollback goes to a version that was champion under one. */
+function undecided(db: Database, { model, kind, run, toVersion }: NewDeployment): string | null {
+  if (kind === 'rollback') return wasChampion(db, model, toVersion) ? null : `${model}@${toVersion} was never champion`;
+  const approval = run === null ? undefined : findApproval(db, run);
+  if (approval?.outcome === 'approved' && approval.version === toVersion) return null;
+  return `${model}@${toVersion} is not approved (${run ?? 'no run'}: ${approval?.outcome ?? 'no decision'})`;
+}
+
+type NewDeployment = Parameters<DeploymentRegistry['openDeployment']>[0];
+
+function open(db: Database, input: NewDeployment): DeploymentRecord {
+  const { model, requestKey, kind, run, toVersion, actor, reason, at } = input;
+  const known = db.get('SELECT * FROM deployments WHERE model = ? AND request_key = ?', model, requestKey);
+  if (known) return deploymentRecord(db, known);
+  const version = findVersion(db, model, toVersion);
+  if (!version) throw new Error(`there is no version ${model}@${toVersion} to deploy`);
+  const obstacle = undecided(db, input);
+  if (obstacle !== null) throw new Error(`no ${kind} can be opened: ${obstacle}`);
+  const last = db.get('SELECT max(deployment) AS deployment FROM deployments WHERE model = ?', model);
+  const deployment = (last ? (intOrNull(last, 'deployment') ?? 0) : 0) + 1;
+  const fromVersion = findChampion(db, model)?.version ?? null;
+  db.run(
+    `INSERT INTO deployments (model, deployment, request_key, kind, run, from_version, to_version, actor, reason, started_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ...[model, deployment, requestKey, kind, run, fromVersion, toVersion, actor, reason, at],
+  );
+  if (kind === 'rollout' && version.role === 'candidate') setRole(db, model, toVersion, 'challenger');
+  const body = {
+    deployment,
+    kind,
+    run,
+    fromVersion,
+    toVersion,
+    bundleDigest: version.bundleDigest,
+    reason,
+    requestKey,
+  };
+  appendAudit(db, { model, action: 'deployment.opened', actor, body, at });
+  return existingDeployment(db, model, deployment);
+}
+
+type Step = Parameters<DeploymentRegistry['recordStep']>[2];
+
+function recordStep(db: Database, model: string, deployment: number, { step, status, detail }: Step, at: string): void {
+  existingDeployment(db, model, deployment);
+  const added = db.run(
+    'INSERT INTO deployment_steps (model, deployment, step, status, detail, at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+    ...[model, deployment, step, status, detail, at],
+  );
+  if (added === 0) return;
+  appendAudit(db, { model, action: 'rollout.step', actor: null, body: { deployment, step, status, detail }, at });
+}
+
+function finish(
+  db: Database,
+  model: string,
+  deployment: number,
+  outcome: RolloutOutcome,
+  reason: string,
+  at: string,
+): DeploymentRecord {
+  const before = existingDeployment(db, model, deployment);
+  if (before.outcome !== null) return before;
+  if (outcome === 'promoted')
+    throw new Error(`deployment ${deployment} of ${model} is not promoted: only promote() decides that`);
+  db.run(
+    'UPDATE deployments SET outcome = ?, outcome_reason = ?, finished_at = ? WHERE model = ? AND deployment = ?',
+    ...[outcome, reason, at, model, deployment],
+  );
+  const { kind, run, toVersion } = before;
+  const version = findVersion(db, model, toVersion);
+  if (kind === 'rollout' && version?.role === 'challenger') setRole(db, model, toVersion, 'archived');
+  const facts = {
+    deployment,
+    kind,
+    run,
+    outcome,
+    from: toVersion,
+    to: findChampion(db, model)?.version ?? null,
+    bundleDigest: version?.bundleDigest ?? null,
+    reason,
+  };
+  const audit = { model, action: 'rollout.finished', actor: before.actor, body: facts, at };
+  if (outcome === 'rolled_back') {
+    record(db, audit, {
+      model,
+      type: 'version.rolledback',
+      id: `version.rolledback:${model}:${deployment}`,
+      data: facts,
+      at,
+    });
+  } else appendAudit(db, audit);
+  return existingDeployment(db, model, deployment);
+}
+
+export function createDeployments(db: Database): DeploymentRegistry {
+  return {
+    openDeployment: (input) => db.transaction(() => open(db, input)),
+    deployment: (model, deployment) => db.read(() => findDeployment(db, model, deployment)),
+    deployments: (model, limit) =>
+      db.read(() =>
+        db
+          .all('SELECT * FROM deployments WHERE model = ? ORDER BY deployment DESC LIMIT ?', model, limit)
+          .map((row) => deploymentRecord(db, row)),
+      ),
+    writePlan: (plan, note, at) => db.transaction(() => writePlan(db, plan, note, at)),
+    plan: (model) => db.read(() => currentPlan(db, model)),
+    plans: () => db.read(() => allPlans(db)),
+    recordStep: (model, deployment, step, at) => db.transaction(() => recordStep(db, model, deployment, step, at)),
+    promote: ({ model, deployment, plan }, verify, at) =>
+      db.transaction(() => promote(db, existingDeployment(db, model, deployment), plan, verify, at)),
+    finishDeployment: (model, deployment, outcome, reason, at) =>
+      db.transaction(() => finish(db, model, deployment, outcome, reason, at)),
+
+    /** Telemetry of the last seconds and not a fact for later, so neither audited nor told. */
+    reportReplica: (report, at) =>
+      db.transaction(() => {
+        db.run(
+          `INSERT INTO replicas (model, replica, report, at) VALUES (?, ?, ?, ?)
+           ON CONFLICT (model, replica) DO UPDATE SET report = excluded.report, at = excluded.at WHERE excluded.at >= replicas.at`,
+          ...[report.model, report.replica, JSON.stringify(report), at],
+        );
+      }),
+    replicas: (model, since) =>
+      db.read(() =>
+        db
+          .all('SELECT report, at FROM replicas WHERE model = ? AND at >= ? ORDER BY replica', model, since)
+          .map((row) => ({ ...json<ReplicaReport>(row, 'report'), at: text(row, 'at') })),
+      ),
+  };
+}

@@ -1,0 +1,38 @@
+/** The outbox: events that were written with their effect, in order, until the relay has published them. */
+import { TOPICS } from '../../contracts/events.ts';
+import type { OutboxRegistry } from '../../ports/registry.ts';
+import type { Database } from './database.ts';
+import { lifecycleEventExists, record } from './journal.ts';
+import { int, oneOf, text } from './rows.ts';
+
+export function createOutbox(db: Database): OutboxRegistry {
+  return {
+    outbox: (limit) =>
+      db.read(() =>
+        db
+          .all(
+            'SELECT sequence, topic, key, event FROM outbox WHERE published_at IS NULL ORDER BY sequence LIMIT ?',
+            limit,
+          )
+          .map((row) => ({
+            sequence: int(row, 'sequence'),
+            topic: oneOf(row, 'topic', Object.values(TOPICS)),
+            key: text(row, 'key'),
+            event: text(row, 'event'),
+          })),
+      ),
+
+    outboxPublished: (sequences, at) =>
+      db.transaction(() => {
+        for (const sequence of sequences)
+          db.run('UPDATE outbox SET published_at = ? WHERE sequence = ? AND published_at IS NULL', at, sequence);
+      }),
+
+    emit: (input) =>
+      db.transaction(() => {
+        if (lifecycleEventExists(db, input.model, input.id)) return;
+        const body = { event: input.id, ...input.data };
+        record(db, { model: input.model, action: input.type, actor: null, body, at: input.at }, input);
+      }),
+  };
+}

@@ -1,0 +1,90 @@
+/**
+ * The traffic plan and its fence. A plan is written by compare-and-set on (deployment, revision); a deployment that is over, or that
+ * a later rollback has fenced off, writes no more, however late its writer wakes up.
+ */
+import type { TrafficPlan } from '../../contracts/plan.ts';
+import { canonicalJson } from '../../domain/canonical.ts';
+import type { PlanWrite } from '../../ports/registry.ts';
+import type { Database } from './database.ts';
+import { record } from './journal.ts';
+import { int, json, textOrNull } from './rows.ts';
+import { findVersion } from './versions.ts';
+
+export function currentPlan(db: Database, model: string): TrafficPlan | undefined {
+  const row = db.get('SELECT plan FROM plans WHERE model = ? ORDER BY deployment DESC, revision DESC LIMIT 1', model);
+  return row && json<TrafficPlan>(row, 'plan');
+}
+
+export function allPlans(db: Database): readonly TrafficPlan[] {
+  return db
+    .all(
+      `SELECT plan FROM plans p WHERE NOT EXISTS (SELECT 1 FROM plans n WHERE n.model = p.model
+         AND (n.deployment > p.deployment OR (n.deployment = p.deployment AND n.revision > p.revision))) ORDER BY model`,
+    )
+    .map((row) => json<TrafficPlan>(row, 'plan'));
+}
+
+/** Why this deployment may not write any more; null while it may. */
+export function fencedOff(db: Database, model: string, deployment: number): string | null {
+  const row = db.get('SELECT outcome FROM deployments WHERE model = ? AND deployment = ?', model, deployment);
+  if (!row) throw new Error(`there is no deployment ${deployment} of ${model}`);
+  const outcome = textOrNull(row, 'outcome');
+  if (outcome !== null) return `deployment ${deployment} of ${model} is over: ${outcome}`;
+  const rollback = db.get(
+    "SELECT min(deployment) AS deployment FROM deployments WHERE model = ? AND deployment > ? AND kind = 'rollback'",
+    ...[model, deployment],
+  );
+  if (rollback && rollback.deployment !== null)
+    return `rollback ${int(rollback, 'deployment')} of ${model} came after deployment ${deployment}`;
+  return null;
+}
+
+export type Fence = 'free' | 'same' | { readonly stale: string };
+
+/** Whether this plan may follow the one in force. */
+export function checkFence(db: Database, plan: TrafficPlan): Fence {
+  const current = currentPlan(db, plan.model);
+  if (current && canonicalJson(current) === canonicalJson(plan)) return 'same';
+  const over = fencedOff(db, plan.model, plan.deployment);
+  if (over !== null) return { stale: over };
+  if (!current || plan.deployment > current.deployment) return 'free';
+  if (plan.deployment === current.deployment && plan.revision > current.revision) return 'free';
+  return {
+    stale: `plan ${plan.deployment}.${plan.revision} of ${plan.model} is not newer than the plan in force, ${current.deployment}.${current.revision}`,
+  };
+}
+
+export interface PlanNote {
+  readonly step: string;
+  readonly detail: string;
+}
+
+export function insertPlan(db: Database, plan: TrafficPlan, note: PlanNote, at: string): void {
+  for (const { version } of plan.entries) {
+    if (!findVersion(db, plan.model, version))
+      throw new Error(`the plan of ${plan.model} names version ${version}, which is not registered`);
+  }
+  db.run(
+    'INSERT INTO plans (model, deployment, revision, plan, step, detail, at) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    ...[plan.model, plan.deployment, plan.revision, JSON.stringify(plan), note.step, note.detail, at],
+  );
+}
+
+export function writePlan(db: Database, plan: TrafficPlan, note: PlanNote, at: string): PlanWrite {
+  const fence = checkFence(db, plan);
+  if (fence === 'same') return { status: 'same' };
+  if (fence !== 'free') return { status: 'stale', current: currentPlan(db, plan.model) ?? null };
+  insertPlan(db, plan, note, at);
+  const { model, deployment, revision, entries } = plan;
+  const run = db.get('SELECT run FROM deployments WHERE model = ? AND deployment = ?', model, deployment);
+  const bundles = Object.fromEntries(
+    entries.map(({ version }) => [version, findVersion(db, model, version)?.bundleDigest ?? null]),
+  );
+  const facts = { deployment, revision, run: run ? textOrNull(run, 'run') : null, entries, bundles, ...note };
+  record(
+    db,
+    { model, action: 'plan.written', actor: null, body: facts, at },
+    { model, type: 'rollout.step', id: `rollout.step:${model}:${deployment}:${revision}`, data: facts, at },
+  );
+  return { status: 'written' };
+}

@@ -1,0 +1,43 @@
+/** The gateway's HTTP API, as the CLI sees it. */
+import { CliError, EXIT } from './exit.ts';
+
+export class ApiClient {
+  constructor(readonly url: string) {}
+
+  get<T>(path: string, query: Readonly<Record<string, string | number | undefined>> = {}): Promise<T> {
+    const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]]));
+    const search = given.length > 0 ? `?${new URLSearchParams(given)}` : '';
+    return this.#send<T>('GET', path + search);
+  }
+
+  post<T>(path: string, body: unknown, contentType = 'application/json'): Promise<T> {
+    return this.#send<T>('POST', path, body, contentType);
+  }
+
+  async #send<T>(method: string, path: string, body?: unknown, contentType?: string): Promise<T> {
+    let response: Response;
+    try {
+      response = await fetch(this.url + path, {
+        method,
+        ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': contentType ?? 'application/json' } }),
+      });
+    } catch (error) {
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+      throw new CliError(EXIT.unreachable, `the gateway at ${this.url} cannot be reached (${cause}); start it with refit up, or set REFIT_URL to where it is`);
+    }
+    const text = await response.text();
+    const answer: unknown = text === '' ? null : parse(text);
+    if (response.ok) return answer as T;
+    const told = answer !== null && typeof answer === 'object' && 'error' in answer ? String(answer.error) : text.slice(0, 500);
+    const details = answer !== null && typeof answer === 'object' && 'details' in answer ? answer.details : undefined;
+    throw new CliError(response.status === 503 ? EXIT.unreachable : response.status >= 500 ? EXIT.no : EXIT.usage, told, details);
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return { error: `the answer is no JSON: ${text.slice(0, 200)}` };
+  }
+}

@@ -1,0 +1,36 @@
+/** Drift between two files, on this machine and without any service. */
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { extname, join, resolve } from 'node:path';
+import { createDriftDetector } from '../adapters/drift.ts';
+import { createDataEngine } from '../adapters/duckdb/engine.ts';
+import { type DataFormat, DataProblem } from '../ports/data.ts';
+import type { FeatureDrift } from '../ports/registry.ts';
+import { CliError, EXIT } from './exit.ts';
+
+const FORMATS: Readonly<Record<string, DataFormat>> = { '.parquet': 'parquet', '.csv': 'csv', '.jsonl': 'jsonl', '.ndjson': 'jsonl' };
+
+export async function compareFiles(reference: string, current: string, threshold: number): Promise<readonly FeatureDrift[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'refit-compare-'));
+  try {
+    const engine = createDataEngine();
+    const converted: string[] = [];
+    for (const [index, path] of [reference, current].entries()) {
+      const format = FORMATS[extname(path).toLowerCase()];
+      if (!format) throw new CliError(EXIT.usage, `${path}: the name must end in ${Object.keys(FORMATS).join(', ')}`);
+      await stat(path).catch(() => {
+        throw new CliError(EXIT.usage, `${path} does not exist`);
+      });
+      const output = join(folder, `${index}.parquet`);
+      await engine.convert({ path: resolve(path), format, timeColumn: null, output });
+      converted.push(output);
+    }
+    const [one = '', two = ''] = converted;
+    return await createDriftDetector().compare(one, two, threshold);
+  } catch (error) {
+    if (error instanceof DataProblem) throw new CliError(EXIT.usage, error.message);
+    throw error;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,193 @@
+/** The three kinds of documents of a model project: Dataset, Model, Policy. The reference docs and JSON Schema come from here. */
+import { z } from 'zod';
+import { durationSchema } from './duration.ts';
+import { nameSchema } from './events.ts';
+import { METRICS, TASKS } from './values.ts';
+
+export const API_VERSION = 'refit.dev/v1';
+
+const share = z.number().min(0).max(1);
+const column = z.string().min(1).max(128);
+const severity = z.enum(['block', 'warn']).default('block').describe('block: the data is rejected; warn: it is only told');
+
+export const expectationSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('unique'), column, severity }),
+  z.strictObject({ type: z.literal('not_null'), column, severity }),
+  z.strictObject({ type: z.literal('null_share'), column, max: share, severity }),
+  z.strictObject({ type: z.literal('between'), column, min: z.number().optional(), max: z.number().optional(), severity }),
+  z.strictObject({ type: z.literal('in'), column, values: z.array(z.union([z.string(), z.number()])).min(1), severity }),
+  z.strictObject({ type: z.literal('matches'), column, pattern: z.string(), severity }),
+  z.strictObject({ type: z.literal('rows'), min: z.int().nonnegative().optional(), max: z.int().nonnegative().optional(), severity }),
+]);
+export type Expectation = z.infer<typeof expectationSchema>;
+
+export const datasetSchema = z.strictObject({
+  apiVersion: z.literal(API_VERSION),
+  kind: z.literal('Dataset'),
+  name: nameSchema,
+  owner: z.string().optional(),
+  description: z.string().optional(),
+  id: column.optional().describe('Column that names a row; needed for labels that arrive later'),
+  time: column.optional().describe('Column with the event time; needed for windows, split by time and monitoring'),
+  expect: z.array(expectationSchema).default([]),
+});
+export type DatasetDocument = z.infer<typeof datasetSchema>;
+
+const param = z.union([z.string(), z.number(), z.boolean(), z.null()]);
+
+export const gateSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('minimum'), metric: z.enum(METRICS), value: z.number() }),
+  z.strictObject({ type: z.literal('maximum'), metric: z.enum(METRICS), value: z.number() }),
+  z.strictObject({
+    type: z.literal('champion'),
+    require: z.enum(['not_worse', 'better']).default('not_worse'),
+    margin: z.number().nonnegative().default(0),
+    confidence: z.number().min(0.5).max(0.999).default(0.95),
+    min_rows: z.int().positive().default(500).describe('Fewer rows that neither model was trained on: inconclusive'),
+  }),
+  z.strictObject({
+    type: z.literal('slice'),
+    slice: column,
+    metric: z.enum(METRICS),
+    value: z.number(),
+    min_rows: z.int().positive().default(100),
+  }),
+]);
+export type GateDocument = z.infer<typeof gateSchema>;
+
+export const rolloutStepSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('shadow'), hold: durationSchema.default('10m'), min_requests: z.int().nonnegative().default(100) }),
+  z.strictObject({
+    type: z.literal('canary'),
+    weight: z.number().gt(0).lt(1).describe('Share of requests that the challenger answers'),
+    hold: durationSchema.default('10m'),
+    min_requests: z.int().nonnegative().default(100).describe('Requests of the challenger before the step is judged'),
+  }),
+]);
+export type RolloutStep = z.infer<typeof rolloutStepSchema>;
+
+export const modelSchema = z.strictObject({
+  apiVersion: z.literal(API_VERSION),
+  kind: z.literal('Model'),
+  name: nameSchema,
+  owner: z.string().optional(),
+  description: z.string().optional(),
+  task: z.enum(TASKS),
+  dataset: nameSchema,
+  label: z.strictObject({
+    sql: z.string().min(1).describe('Expression over the source columns; null means not known yet'),
+  }),
+  features: z
+    .union([z.string().endsWith('.sql'), z.array(column).min(1)])
+    .describe('A file with one row-wise SELECT over `source`, or a list of columns'),
+  window: durationSchema.optional().describe('How far a run looks back from the newest event time; all rows when left out'),
+  split: z
+    .strictObject({
+      type: z.enum(['time', 'random']).default('random'),
+      test: share.default(0.2),
+      validation: share.default(0.1),
+    })
+    .prefault({}),
+  serving: z.enum(['online', 'none']).default('online'),
+  training: z
+    .strictObject({
+      trainer: z.enum(['lightgbm', 'sklearn']).optional(),
+      command: z.array(z.string().min(1)).min(1).optional().describe('Any command that keeps the trainer contract, run in the project folder'),
+      params: z.record(z.string(), param).default({}),
+      seed: z.int().nonnegative().default(7),
+      limits: z
+        .strictObject({
+          time: durationSchema.default('30m'),
+          memory: z.string().regex(/^\d+(MiB|GiB)$/, 'a size such as 512MiB or 4GiB').default('4GiB'),
+          cpu: z.int().positive().max(256).default(2),
+        })
+        .prefault({}),
+      environment: z
+        .strictObject({ env: z.array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/)).default([]).describe('Variables that are passed through') })
+        .prefault({}),
+    })
+    .refine((value) => (value.trainer === undefined) !== (value.command === undefined), {
+      message: 'exactly one of `trainer` and `command`',
+    }),
+  evaluation: z
+    .strictObject({
+      metric: z.enum(METRICS).optional().describe('Decides; by default roc_auc, log_loss or rmse, after the task'),
+      slices: z.array(column).default([]),
+    })
+    .prefault({}),
+  gates: z.array(gateSchema).default([]),
+  approval: z
+    .strictObject({
+      required: z.int().min(1).max(10).default(1),
+      remind: durationSchema.default('24h'),
+      expires: durationSchema.default('7d'),
+      on_expiry: z.enum(['reject']).default('reject'),
+      on_newer: z.enum(['supersede', 'hold']).default('supersede'),
+    })
+    .prefault({}),
+  rollout: z
+    .strictObject({
+      type: z.enum(['canary', 'immediate']).default('canary'),
+      steps: z.array(rolloutStepSchema).default([]),
+      analysis: z
+        .strictObject({
+          error_rate: z.strictObject({ max_increase: share.default(0.01) }).prefault({}).describe('Absolute increase over the champion'),
+          latency_p95: z.strictObject({ max_ratio: z.number().positive().default(1.5) }).prefault({}),
+        })
+        .prefault({}),
+      patience: durationSchema
+        .default('1h')
+        .describe('How long after its hold a step may lack requests before the rollout pauses and says so'),
+    })
+    .prefault({}),
+  monitoring: z
+    .strictObject({
+      every: durationSchema.default('1h'),
+      window: durationSchema.default('24h'),
+      min_rows: z.int().positive().default(500),
+      threshold: z.number().positive().default(0.1).describe('Jensen-Shannon distance of a feature from which it counts as drifted'),
+      share: share.default(0.1).describe('Share of drifted features from which a window is suspected'),
+      performance: z
+        .strictObject({
+          max_drop: z.number().nonnegative().default(0.05).describe('Loss of the deciding metric against its evaluation, once outcomes are known'),
+          min_labels: z.int().positive().default(300),
+        })
+        .prefault({}),
+    })
+    .optional(),
+  retraining: z
+    .strictObject({
+      triggers: z.array(z.enum(['data', 'drift', 'definition'])).default(['data', 'drift']),
+      debounce: durationSchema.default('2m'),
+      max_wait: durationSchema.default('30m'),
+      cooldown: durationSchema.default('0s').describe('Least time between the end of a run and the start of the next'),
+      min_new_rows: z.int().nonnegative().default(0),
+      confirm_drift: z
+        .strictObject({ windows: z.int().positive().default(2), of: z.int().positive().default(3) })
+        .prefault({}),
+      budget: z.strictObject({ runs_per_day: z.int().positive() }).optional(),
+    })
+    .prefault({}),
+  notify: z
+    .array(
+      z.strictObject({
+        events: z.array(z.string()).min(1),
+        type: z.literal('log').describe('Told as a warning in the log of the worker'),
+      }),
+    )
+    .default([]),
+});
+export type ModelDocument = z.infer<typeof modelSchema>;
+
+export const policySchema = z.strictObject({
+  apiVersion: z.literal(API_VERSION),
+  kind: z.literal('Policy'),
+  name: nameSchema,
+  models: z.array(z.string().min(1)).default(['*']).describe('Model names; * stands for any characters'),
+  approvers: z.array(z.string().min(1).max(128)).min(1),
+  requester_may_approve: z.boolean().default(false),
+});
+export type PolicyDocument = z.infer<typeof policySchema>;
+
+export const documentSchema = z.discriminatedUnion('kind', [datasetSchema, modelSchema, policySchema]);
+export type Document = z.infer<typeof documentSchema>;

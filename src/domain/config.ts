@@ -1,0 +1,46 @@
+/** What of a definition steers the workflows, with durations in milliseconds. */
+import { durationMs } from '../contracts/duration.ts';
+import type { ModelDocument } from '../contracts/documents.ts';
+import type { LifecycleConfig, RolloutAnalysisConfig, RolloutStepPlan, RunSettings } from '../contracts/messages.ts';
+
+export function lifecycleConfig(document: ModelDocument, definitionDigest: string): LifecycleConfig {
+  const { retraining } = document;
+  return {
+    definitionDigest,
+    triggers: retraining.triggers,
+    debounceMs: durationMs(retraining.debounce),
+    maxWaitMs: durationMs(retraining.max_wait),
+    cooldownMs: durationMs(retraining.cooldown),
+    minNewRows: retraining.min_new_rows,
+    confirmDrift: retraining.confirm_drift,
+    runsPerDay: retraining.budget?.runs_per_day ?? null,
+    onNewer: document.approval.on_newer,
+  };
+}
+
+export function runSettings(document: ModelDocument): RunSettings {
+  const trainMs = durationMs(document.training.limits.time);
+  return {
+    queueTimeoutMs: 24 * 3_600_000,
+    // The trainer is ended at its own limit; the activity outlives it long enough to say why.
+    trainTimeoutMs: trainMs + 120_000,
+    approvalRequired: document.approval.required,
+    remindMs: durationMs(document.approval.remind),
+    expiresMs: durationMs(document.approval.expires),
+  };
+}
+
+export function rolloutSteps(document: ModelDocument): readonly RolloutStepPlan[] {
+  if (document.rollout.type === 'immediate') return [];
+  return document.rollout.steps.map((step) => ({
+    type: step.type,
+    weight: step.type === 'canary' ? step.weight : 0,
+    holdMs: durationMs(step.hold),
+    minRequests: step.min_requests,
+  }));
+}
+
+export function rolloutAnalysis(document: ModelDocument): RolloutAnalysisConfig {
+  const { analysis } = document.rollout;
+  return { maxErrorRateIncrease: analysis.error_rate.max_increase, maxLatencyP95Ratio: analysis.latency_p95.max_ratio };
+}

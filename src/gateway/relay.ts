@@ -1,0 +1,55 @@
+/** Relays the outbox to Kafka: in order, at least once, under stable ids. */
+import type { Logger } from 'pino';
+import type { EventBus } from '../ports/bus.ts';
+import type { OutboxRegistry } from '../ports/registry.ts';
+
+const BATCH = 500;
+const IDLE_MS = 250;
+const RETRY_MS = 1_000;
+
+export interface Loop {
+  readonly stop: () => Promise<void>;
+}
+
+/** Runs `step` again and again until stopped; `step` says whether there may be more to do at once. */
+export function startLoop(name: string, logger: Logger, step: () => Promise<boolean>): Loop {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const sleep = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      signal.addEventListener('abort', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  const running = (async () => {
+    while (!signal.aborted) {
+      try {
+        if (!(await step())) await sleep(IDLE_MS);
+      } catch (error) {
+        logger.warn({ err: error }, `${name} held back, trying again`);
+        await sleep(RETRY_MS);
+      }
+    }
+  })();
+  return {
+    stop: async () => {
+      controller.abort();
+      await running;
+    },
+  };
+}
+
+export function startRelay(registry: OutboxRegistry, bus: Pick<EventBus, 'publish'>, logger: Logger, now: () => Date): Loop {
+  return startLoop('outbox relay', logger, async () => {
+    const rows = await registry.outbox(BATCH);
+    if (rows.length === 0) return false;
+    for (const topic of new Set(rows.map((row) => row.topic))) {
+      const records = rows.filter((row) => row.topic === topic).map((row) => ({ key: row.key, value: row.event, headers: { 'content-type': 'application/cloudevents+json; charset=UTF-8' } }));
+      await bus.publish(topic, records);
+    }
+    await registry.outboxPublished(rows.map((row) => row.sequence), now().toISOString());
+    return rows.length === BATCH;
+  });
+}

@@ -1,0 +1,36 @@
+/** What stands where for a model: read from the registry only. */
+import { durationMs } from '../contracts/duration.ts';
+import type { ModelRecord, Registry } from '../ports/registry.ts';
+
+export async function statusOf(registry: Registry, record: ModelRecord, now: Date) {
+  const model = record.name;
+  const [champion, openRuns, deployments, sweeps, paused, held, approvals] = await Promise.all([
+    registry.champion(model),
+    registry.openRuns(model),
+    registry.deployments(model, 20),
+    registry.sweeps(model, 1),
+    registry.paused(model),
+    registry.events({ model, fate: 'held', limit: 1_000 }),
+    registry.openApprovals(),
+  ]);
+  const [run] = openRuns;
+  const rollout = deployments.find((deployment) => deployment.outcome === null);
+  const [sweep] = sweeps;
+  const waiting = approvals.find((approval) => approval.model === model);
+  const fates = held.flatMap((event) => event.fates.filter((fate) => fate.model === model && fate.fate === 'held'));
+  const every = record.document.monitoring ? durationMs(record.document.monitoring.every) : null;
+  return {
+    model,
+    dataset: record.document.dataset,
+    revision: record.revision,
+    champion: champion ? { version: champion.version, metric: champion.metric, since: champion.promotedAt } : null,
+    run: run ? { run: run.run, trigger: run.trigger, stage: run.stage, startedAt: run.startedAt } : null,
+    approval: waiting ? { run: waiting.run, version: waiting.version, required: waiting.required, expiresAt: waiting.expiresAt } : null,
+    rollout: rollout ? { deployment: rollout.deployment, kind: rollout.kind, toVersion: rollout.toVersion, step: rollout.steps.at(-1)?.step ?? null } : null,
+    held: { events: fates.length, waitsFor: fates[0]?.waitsFor ?? null, reason: fates[0]?.reason ?? null },
+    verdict: sweep?.verdict ?? null,
+    lastSweep: sweep ? { windowEnd: sweep.windowEnd, verdict: sweep.verdict, reason: sweep.reason } : null,
+    nextSweep: every === null ? null : new Date(Math.ceil(now.getTime() / every) * every).toISOString(),
+    paused,
+  };
+}

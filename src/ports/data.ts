@@ -1,0 +1,179 @@
+/** What the stages need from the data engine and the ONNX runtime: files in, files and numbers out. Paths are local scratch. */
+import type { CheckFailure, DataFile, FeatureColumn, SourceColumn } from '../contracts/data.ts';
+import type { Expectation } from '../contracts/documents.ts';
+import type { Comparison, Evaluation } from '../contracts/evaluation.ts';
+import type { Metric, Task } from '../contracts/values.ts';
+import type { FeatureDrift } from './registry.ts';
+
+export type DataFormat = 'parquet' | 'csv' | 'jsonl';
+
+export interface ConvertedFile {
+  readonly rows: number;
+  readonly columns: readonly SourceColumn[];
+  readonly minTime: string | null;
+  readonly maxTime: string | null;
+}
+
+export interface SnapshotRequest {
+  /** Parquet files of the dataset version, oldest first. */
+  readonly files: readonly string[];
+  readonly featuresSql: string;
+  readonly labelSql: string;
+  readonly task: Task;
+  readonly idColumn: string | null;
+  readonly timeColumn: string | null;
+  /** Half-open, ISO 8601 UTC. */
+  readonly window: { readonly start: string; readonly end: string } | null;
+  readonly split: { readonly type: 'time' | 'random'; readonly test: number; readonly validation: number };
+  readonly slices: readonly string[];
+  readonly seed: number;
+  /**
+   * Folder that receives train.parquet, validation.parquet, test.parquet, reference.parquet (source columns that features.sql
+   * reads, of at most 50,000 train rows by hash) and test_source.parquet (all source columns but those of the label, row by row
+   * as in test.parquet). Where a check blocks, there may be none of them.
+   */
+  readonly output: string;
+}
+
+export interface SnapshotFiles {
+  readonly features: readonly FeatureColumn[];
+  /** Source columns that features.sql reads. */
+  readonly source: readonly SourceColumn[];
+  readonly classes: readonly string[];
+  readonly rows: { readonly train: number; readonly validation: number; readonly test: number };
+  readonly testStart: string | null;
+  /** Always-on checks: empty, one class, constant feature, all null, label leak, repeated ids. Any `block` rejects. */
+  readonly failures: readonly CheckFailure[];
+}
+
+/** Values by column name; row i of each array is row i. null is null. Timestamps are ISO 8601 texts. */
+export type Rows = Readonly<Record<string, readonly (string | number | boolean | null)[]>>;
+
+export interface FeatureProblem {
+  readonly detail: string;
+}
+
+export interface DataEngine {
+  /** Reads a file as data of a format and writes Parquet with Refit's types, same rows in the same order. @throws DataProblem */
+  convert(input: { readonly path: string; readonly format: DataFormat; readonly timeColumn: string | null; readonly output: string }): Promise<ConvertedFile>;
+  /** Evaluates expectations over all files together in as few passes as possible. */
+  check(files: readonly string[], expectations: readonly Expectation[]): Promise<readonly CheckFailure[]>;
+  /** Columns of a Parquet file in Refit's types. */
+  columns(path: string): Promise<readonly SourceColumn[]>;
+  /**
+   * Checks a features text: one SELECT over `source`, row-wise (no aggregate, window, join, subquery, file or network,
+   * nothing random or clock-bound), not reading `forbidden` columns. `columns` may be empty when no data is known yet: then
+   * only the text is checked.
+   */
+  checkFeatures(featuresSql: string, columns: readonly SourceColumn[], forbidden: readonly string[]): Promise<{ readonly problems: readonly FeatureProblem[]; readonly features: readonly FeatureColumn[]; readonly source: readonly string[] }>;
+  /** Columns that a label expression reads. */
+  columnsOfExpression(sql: string, columns: readonly SourceColumn[]): Promise<readonly string[]>;
+  snapshot(request: SnapshotRequest): Promise<SnapshotFiles>;
+}
+
+/** Features at serving time: the same text over rows in memory. One instance a version; external access off. */
+export interface FeatureEngine {
+  compute(rows: Rows, count: number): Promise<Rows>;
+  close(): void;
+}
+export type FeatureEngineFactory = (input: {
+  readonly featuresSql: string;
+  readonly source: readonly SourceColumn[];
+  readonly features: readonly FeatureColumn[];
+}) => Promise<FeatureEngine>;
+
+/** One loaded ONNX file. */
+export interface Scorer {
+  /** Row-major outputs: `width` numbers a row (probabilities of the classes, or 1 prediction). */
+  score(features: Rows, count: number): Promise<{ readonly width: number; readonly values: Float64Array }>;
+  close(): Promise<void>;
+}
+/** @throws ModelProblem when the file cannot be a candidate: external data, wrong inputs or outputs, unknown operators. */
+export type ScorerFactory = (input: { readonly path: string; readonly features: readonly FeatureColumn[]; readonly classes: readonly string[]; readonly task: Task; readonly threads: number }) => Promise<Scorer>;
+
+export interface EvaluationRequest {
+  readonly task: Task;
+  readonly metric: Metric;
+  readonly slices: readonly string[];
+  readonly classes: readonly string[];
+  readonly features: readonly FeatureColumn[];
+  readonly onnx: string;
+  readonly test: string;
+  /** test_source.parquet of the snapshot: the champion's features are computed from it. */
+  readonly testSource: string;
+  /** The trainer's own predictions on the validation part, for the parity gate. */
+  readonly validation: string;
+  readonly predictions: string;
+  readonly champion: {
+    readonly version: number;
+    readonly onnx: string;
+    readonly featuresSql: string;
+    readonly source: readonly SourceColumn[];
+    readonly features: readonly FeatureColumn[];
+    readonly classes: readonly string[];
+    /**
+     * Parquet files with `__id` and `__time` of the rows the champion was trained on (its train and validation parts). A test row
+     * counts as unseen if its id is not among them; without an id column, if it is later than all of them.
+     */
+    readonly trainedOn: readonly string[];
+  } | null;
+  readonly confidence: number;
+  readonly seed: number;
+}
+
+export interface Evaluator {
+  /** Also runs the parity gate; `parity` is the largest absolute difference to the trainer's predictions. @throws ModelProblem */
+  evaluate(request: EvaluationRequest): Promise<{ readonly evaluation: Evaluation; readonly parity: number; readonly comparison: Comparison | null }>;
+}
+
+export interface DriftRequest {
+  /** Parquet with the source columns. */
+  readonly reference: string;
+  /** Prediction-log Parquet files (columns: model, version, role, time, id, output as DOUBLE[], error, source as JSON text). */
+  readonly files: readonly string[];
+  readonly model: string;
+  readonly version: number;
+  readonly windowStart: string;
+  readonly windowEnd: string;
+  readonly featuresSql: string;
+  readonly source: readonly SourceColumn[];
+  readonly features: readonly FeatureColumn[];
+  readonly task: Task;
+  readonly classes: readonly string[];
+  readonly threshold: number;
+  readonly metric: Metric;
+  /** Parquet with id, label (JSON text of the value). null: no outcomes known. */
+  readonly labels: string | null;
+}
+export interface DriftReport {
+  readonly rows: number;
+  readonly labelled: number;
+  readonly features: readonly FeatureDrift[];
+  /** The deciding metric on labelled rows; null when undefined on them. */
+  readonly performance: number | null;
+}
+export interface DriftDetector {
+  detect(request: DriftRequest): Promise<DriftReport>;
+  /** Two files of data, column by column. */
+  compare(reference: string, current: string, threshold: number): Promise<readonly FeatureDrift[]>;
+}
+
+/** The data itself is wrong; trying again cannot help. */
+export class DataProblem extends Error {
+  override readonly name = 'DataProblem';
+  constructor(
+    readonly check: string,
+    message: string,
+    readonly column: string | null = null,
+    readonly examples: readonly string[] = [],
+  ) {
+    super(message);
+  }
+}
+
+/** The model file is wrong; it never becomes a candidate. */
+export class ModelProblem extends Error {
+  override readonly name = 'ModelProblem';
+}
+
+export type { DataFile };

@@ -1,0 +1,484 @@
+/**
+ * The registry: committed facts. Every method that changes something is one transaction that also appends to the audit
+ * chain and the outbox, and is idempotent by the key it names. Narrow interfaces by concern; callers take what they need.
+ * Times are ISO 8601 UTC texts and come from the caller, so that they repeat.
+ */
+import type { DatasetManifest, SourceColumn } from '../contracts/data.ts';
+import type { DatasetDocument, ModelDocument, PolicyDocument } from '../contracts/documents.ts';
+import type { LifecycleEvent, TopicName } from '../contracts/events.ts';
+import type { Evaluation, GateResult, MetricValue } from '../contracts/evaluation.ts';
+import type { ReplicaReport, TrafficPlan } from '../contracts/plan.ts';
+import type { Fate, RolloutOutcome, RunOutcome, Stage, Trigger, Verdict, VersionRole } from '../contracts/values.ts';
+import type { DecisionContext, DecisionInput, DecisionVerdict } from '../domain/approval.ts';
+
+// ---- definitions ---------------------------------------------------------------------------------------------------
+
+export interface DatasetRecord {
+  readonly name: string;
+  readonly document: DatasetDocument;
+  /** Roots from which its files may come: the project folder of the last apply. */
+  readonly root: string;
+}
+
+export interface ModelRecord {
+  readonly name: string;
+  readonly document: ModelDocument;
+  /** sha256 of the canonical definition: the document with the project bundle's digest. */
+  readonly definitionDigest: string;
+  /** The project folder as a content-addressed bundle: digest of a JSON manifest {path: digest}. */
+  readonly projectDigest: string;
+  readonly revision: number;
+  readonly gitCommit: string | null;
+  readonly actor: string;
+  readonly appliedAt: string;
+}
+
+export interface ApplyInput {
+  readonly datasets: readonly DatasetDocument[];
+  readonly models: readonly { readonly document: ModelDocument; readonly definitionDigest: string }[];
+  readonly policies: readonly PolicyDocument[];
+  readonly projectDigest: string;
+  readonly root: string;
+  readonly gitCommit: string | null;
+  readonly actor: string;
+  readonly at: string;
+}
+export interface ApplyChange {
+  readonly kind: 'Dataset' | 'Model' | 'Policy';
+  readonly name: string;
+  readonly status: 'created' | 'changed' | 'unchanged';
+}
+
+export interface DefinitionRegistry {
+  /** Idempotent: what is registered already is `unchanged`. */
+  apply(input: ApplyInput): Promise<readonly ApplyChange[]>;
+  dataset(name: string): Promise<DatasetRecord | undefined>;
+  datasets(): Promise<readonly DatasetRecord[]>;
+  /** The newest definition. */
+  model(name: string): Promise<ModelRecord | undefined>;
+  models(): Promise<readonly ModelRecord[]>;
+  modelsOfDataset(dataset: string): Promise<readonly string[]>;
+  definition(model: string, definitionDigest: string): Promise<ModelRecord | undefined>;
+  policies(): Promise<readonly PolicyDocument[]>;
+}
+
+// ---- events ---------------------------------------------------------------------------------------------------------
+
+export interface Origin {
+  readonly topic: string;
+  readonly partition: number;
+  /** As text: offsets are 64 bit. */
+  readonly offset: string;
+}
+
+export interface IncomingEvent {
+  readonly source: string;
+  readonly id: string;
+  readonly type: string;
+  readonly subject: string | null;
+  readonly time: string | null;
+  /** sha256 of the canonical JSON of {type, subject, data}. */
+  readonly digest: string;
+  /** The whole event as canonical JSON. */
+  readonly body: string;
+  /** What it is about: a dataset's or a model's name. */
+  readonly target: { readonly kind: 'dataset' | 'model'; readonly name: string };
+  /** Labels are stored with the event itself. `label` is JSON of the value. */
+  readonly labels?: readonly { readonly id: string; readonly label: string; readonly time: string }[];
+}
+
+export type Incoming =
+  | { readonly origin: Origin; readonly at: string; readonly event: IncomingEvent }
+  | { readonly origin: Origin; readonly at: string; readonly malformed: { readonly reason: string; readonly detail: string } };
+
+/**
+ * What is to be done about a delivery:
+ * signal: (again) hand its reference to the workflow; done: nothing; dead_letter: write it to the dead-letter topic
+ * (also when the same delivery is read again before its offset was committed).
+ */
+export interface Receipt {
+  readonly action: 'signal' | 'done' | 'dead_letter';
+  /** The delivery's own fate where it does not follow its event: duplicate, refused (other body), ignored, dead_lettered. */
+  readonly fate: 'duplicate' | 'refused' | 'ignored' | 'dead_lettered' | null;
+  readonly reason: string | null;
+}
+
+export interface FateRecord {
+  /** A model's name; '' for an event that no model saw (ignored, refused before any model, labels have their model). */
+  readonly model: string;
+  readonly fate: Fate;
+  readonly run: string | null;
+  readonly reason: string | null;
+  readonly waitsFor: string | null;
+  readonly at: string;
+}
+
+export interface EventRecord {
+  readonly key: string;
+  readonly source: string;
+  readonly id: string;
+  readonly type: string;
+  readonly target: { readonly kind: 'dataset' | 'model'; readonly name: string };
+  readonly body: string;
+  readonly receivedAt: string;
+  readonly settled: boolean;
+  readonly deliveries: readonly { readonly origin: Origin; readonly fate: Receipt['fate']; readonly at: string }[];
+  readonly fates: readonly FateRecord[];
+}
+
+export interface DeliveryCounts {
+  readonly published: number;
+  readonly counts: Readonly<Record<'acted_on' | 'coalesced' | 'duplicate' | 'refused' | 'ignored' | 'dead_lettered' | 'held' | 'received', number>>;
+}
+
+export interface EventRegistry {
+  /** One transaction for a batch. Keyed by (topic, partition, offset). An unknown dataset or model: ignored. Labels: stored, acted_on. */
+  receive(batch: readonly Incoming[]): Promise<readonly Receipt[]>;
+  event(key: string): Promise<EventRecord | undefined>;
+  /** Events with this CloudEvents id, of whatever source; at most 10. */
+  eventsById(id: string): Promise<readonly EventRecord[]>;
+  /** Newest first. `before` is the key of the last event of the page before. */
+  events(filter: { readonly model?: string; readonly fate?: Fate; readonly limit: number; readonly before?: string }): Promise<readonly EventRecord[]>;
+  deadLetters(limit: number): Promise<readonly { readonly origin: Origin; readonly reason: string; readonly detail: string; readonly at: string }[]>;
+  /**
+   * Sets the fate of events for one model ('' for none). A settled fate never changes: such a row is left as it is.
+   * An event is settled once each (event, model) that has a row is settled and `expectModels` (given by the dataset's
+   * delivery) all have one.
+   */
+  setFates(model: string, fates: readonly { readonly key: string; readonly fate: Fate; readonly run?: string; readonly reason?: string; readonly waitsFor?: string }[], at: string): Promise<void>;
+  /** Records to which models an event is delivered (rows `received`); none: the event is ignored. Idempotent: the first call decides. */
+  subscribe(key: string, models: readonly string[], at: string): Promise<readonly string[]>;
+  /** Keys of events for this model that are not settled, oldest first: what a reconciling lifecycle must still hold. */
+  unsettled(model: string, limit: number): Promise<readonly string[]>;
+  /** Fates of these events for one model; unknown keys are left out. */
+  fates(model: string, keys: readonly string[]): Promise<Readonly<Record<string, FateRecord>>>;
+  /** Each delivery counted once (over several models: the first of acted_on, coalesced, refused). */
+  deliveryCounts(): Promise<DeliveryCounts>;
+  labelCount(model: string): Promise<number>;
+  /** Labels of a model as [id, JSON of the label] pairs, streamed in pages by id. */
+  labels(model: string, afterId: string, limit: number): Promise<readonly { readonly id: string; readonly label: string; readonly time: string }[]>;
+}
+
+// ---- dataset versions -----------------------------------------------------------------------------------------------
+
+export interface DatasetVersionRecord {
+  readonly dataset: string;
+  readonly version: number;
+  readonly manifestDigest: string;
+  readonly manifest: DatasetManifest;
+  readonly eventKey: string;
+  readonly newRows: number;
+  readonly createdAt: string;
+}
+
+export interface DatasetRegistry {
+  latestDatasetVersion(dataset: string): Promise<DatasetVersionRecord | undefined>;
+  datasetVersion(dataset: string, version: number): Promise<DatasetVersionRecord | undefined>;
+  datasetVersionOfEvent(dataset: string, eventKey: string): Promise<DatasetVersionRecord | undefined>;
+  datasetVersions(dataset: string, limit: number): Promise<readonly DatasetVersionRecord[]>;
+  /** Version must be latest + 1, else `conflict`. The same event again gives what is there. */
+  commitDatasetVersion(record: DatasetVersionRecord): Promise<DatasetVersionRecord | 'conflict'>;
+}
+
+// ---- runs -----------------------------------------------------------------------------------------------------------
+
+export interface RunRecord {
+  readonly run: string;
+  readonly model: string;
+  readonly number: number;
+  readonly trigger: Trigger;
+  readonly eventKeys: readonly string[];
+  /** Who asked: the actor of start or apply; null for events. */
+  readonly requester: string | null;
+  readonly reason: string | null;
+  readonly definitionDigest: string;
+  readonly stage: Stage;
+  readonly outcome: RunOutcome | null;
+  readonly outcomeReason: string | null;
+  readonly snapshot: string | null;
+  readonly onnx: string | null;
+  readonly training: TrainingRecord | null;
+  readonly evaluation: Evaluation | null;
+  readonly gates: readonly GateResult[];
+  readonly checks: readonly { readonly check: string; readonly column: string | null; readonly severity: string; readonly detail: string }[];
+  readonly metric: MetricValue | null;
+  readonly version: number | null;
+  readonly startedAt: string;
+  readonly finishedAt: string | null;
+}
+
+export interface TrainingRecord {
+  readonly onnx: string;
+  /** Digest of the trainer's own predictions for the validation part. */
+  readonly predictions: string;
+  /** Digest of the end of what the trainer said. */
+  readonly log: string;
+  readonly seconds: number;
+  readonly attempt: number;
+  readonly trainer: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface OpenRunInput {
+  readonly model: string;
+  /** Idempotency key: the same key gives the run that it opened. */
+  readonly requestKey: string;
+  readonly trigger: Trigger;
+  /** The first is acted_on, the others coalesced. Empty for manual, schedule and definition. */
+  readonly eventKeys: readonly string[];
+  readonly requester: string | null;
+  readonly reason: string | null;
+  readonly definitionDigest: string;
+  readonly at: string;
+}
+
+export interface RunRegistry {
+  /** Creates the run and settles the fates of its events, in one transaction. Emits run.started. */
+  openRun(input: OpenRunInput): Promise<RunRecord>;
+  run(run: string): Promise<RunRecord | undefined>;
+  runs(filter: { readonly model?: string; readonly limit: number }): Promise<readonly RunRecord[]>;
+  /** Runs of a model without an outcome. */
+  openRuns(model: string): Promise<readonly RunRecord[]>;
+  /** A run that has its outcome stays as it is. */
+  updateRun(
+    run: string,
+    change: Partial<Pick<RunRecord, 'stage' | 'snapshot' | 'onnx' | 'training' | 'evaluation' | 'gates' | 'checks' | 'metric'>>,
+    at: string,
+  ): Promise<void>;
+  /** The first outcome stays; returns it. Emits run.finished. A candidate version of a run not approved becomes rejected (or archived when superseded). */
+  finishRun(run: string, outcome: RunOutcome, reason: string | null, at: string): Promise<RunRecord>;
+  /** Number of runs started since a time, for the budget. */
+  runsSince(model: string, since: string): Promise<number>;
+}
+
+// ---- versions, approvals --------------------------------------------------------------------------------------------
+
+export interface VersionRecord {
+  readonly model: string;
+  readonly version: number;
+  readonly run: string;
+  readonly bundleDigest: string;
+  /** Digest of the bundle manifest in the artifact store (equal to bundleDigest: content-addressed canonical JSON). */
+  readonly role: VersionRole;
+  readonly snapshot: string;
+  readonly metric: MetricValue;
+  readonly evaluation: Evaluation;
+  readonly source: readonly SourceColumn[];
+  readonly createdAt: string;
+  readonly promotedAt: string | null;
+}
+
+export interface DecisionRecord extends DecisionInput {
+  readonly status: 'accepted' | 'refused';
+  readonly refusal: string | null;
+  readonly at: string;
+}
+
+export interface ApprovalRecord {
+  readonly run: string;
+  readonly model: string;
+  readonly version: number;
+  readonly bundleDigest: string;
+  readonly required: number;
+  readonly requestedAt: string;
+  readonly expiresAt: string;
+  readonly decisions: readonly DecisionRecord[];
+  readonly outcome: RunOutcome | null;
+}
+
+export interface VersionRegistry {
+  /** Idempotent by run. Emits version.registered. */
+  registerVersion(input: Omit<VersionRecord, 'version' | 'role' | 'promotedAt'>): Promise<VersionRecord>;
+  version(model: string, version: number): Promise<VersionRecord | undefined>;
+  versions(model: string): Promise<readonly VersionRecord[]>;
+  champion(model: string): Promise<VersionRecord | undefined>;
+  /** Earlier champions, newest first, the present one left out. */
+  formerChampions(model: string): Promise<readonly VersionRecord[]>;
+}
+
+export interface ApprovalRegistry {
+  /** Idempotent by run. Emits approval.requested. */
+  requestApproval(input: Omit<ApprovalRecord, 'decisions' | 'outcome'>): Promise<void>;
+  approval(run: string): Promise<ApprovalRecord | undefined>;
+  /** Requests that still wait: neither decided nor closed by the outcome of their run. */
+  openApprovals(): Promise<readonly ApprovalRecord[]>;
+  /**
+   * Judges and records one decision in one transaction, with the policies of that moment. Idempotent by requestId within
+   * the run: the same request gets the same answer. Refused ones are recorded and audited too. Emits approval.decided.
+   */
+  recordDecision(
+    run: string,
+    decision: DecisionInput,
+    judge: (context: DecisionContext) => DecisionVerdict,
+    at: string,
+  ): Promise<{ readonly verdict: DecisionVerdict; readonly approval: ApprovalRecord | undefined }>;
+}
+
+// ---- deployments and plans ------------------------------------------------------------------------------------------
+
+export interface DeploymentRecord {
+  readonly model: string;
+  readonly deployment: number;
+  readonly kind: 'rollout' | 'rollback';
+  readonly run: string | null;
+  readonly fromVersion: number | null;
+  readonly toVersion: number;
+  readonly actor: string | null;
+  readonly reason: string | null;
+  readonly outcome: RolloutOutcome | null;
+  readonly outcomeReason: string | null;
+  readonly startedAt: string;
+  readonly finishedAt: string | null;
+  readonly steps: readonly { readonly step: string; readonly status: string; readonly detail: string; readonly at: string }[];
+}
+
+export type PlanWrite = { readonly status: 'written' | 'same' } | { readonly status: 'stale'; readonly current: TrafficPlan | null };
+
+export interface DeploymentRegistry {
+  /**
+   * Idempotent by requestKey (a run's approval opens at most one deployment). Numbers only grow. A rollout makes its version challenger.
+   * A rollback fences off every rollout with a lower number. Throws for a rollout of what is not approved, and for a rollback to a
+   * version that never was champion.
+   */
+  openDeployment(input: {
+    readonly model: string;
+    readonly requestKey: string;
+    readonly kind: 'rollout' | 'rollback';
+    readonly run: string | null;
+    readonly toVersion: number;
+    readonly actor: string | null;
+    readonly reason: string | null;
+    readonly at: string;
+  }): Promise<DeploymentRecord>;
+  deployment(model: string, deployment: number): Promise<DeploymentRecord | undefined>;
+  deployments(model: string, limit: number): Promise<readonly DeploymentRecord[]>;
+  /** Compare-and-set on (deployment, revision): lower, or equal with other content, is stale; so is one of a deployment that is over or fenced off. Keeps history. Emits rollout.step. */
+  writePlan(plan: TrafficPlan, note: { readonly step: string; readonly detail: string }, at: string): Promise<PlanWrite>;
+  plan(model: string): Promise<TrafficPlan | undefined>;
+  plans(): Promise<readonly TrafficPlan[]>;
+  recordStep(model: string, deployment: number, step: { readonly step: string; readonly status: string; readonly detail: string }, at: string): Promise<void>;
+  /**
+   * Makes the version champion and writes its final plan, if the plan's fence still holds and `verify` (decision valid with
+   * the policies of this moment; skipped for rollbacks) gives null. Idempotent. Emits version.promoted (rollout) or
+   * version.rolledback (rollback), and archives the former champion.
+   */
+  promote(
+    input: { readonly model: string; readonly deployment: number; readonly plan: TrafficPlan },
+    verify: (context: DecisionContext) => string | null,
+    at: string,
+  ): Promise<{ readonly status: 'promoted' } | { readonly status: 'refused'; readonly reason: string }>;
+  /** The first outcome stays. rolled_back or aborted archives the challenger (aborted rollouts too); emits version.rolledback for rolled_back. */
+  finishDeployment(model: string, deployment: number, outcome: RolloutOutcome, reason: string, at: string): Promise<DeploymentRecord>;
+  reportReplica(report: ReplicaReport, at: string): Promise<void>;
+  /** Reports not older than `since`. */
+  replicas(model: string, since: string): Promise<readonly (ReplicaReport & { readonly at: string })[]>;
+}
+
+// ---- monitoring -----------------------------------------------------------------------------------------------------
+
+export interface FeatureDrift {
+  readonly name: string;
+  readonly test: string;
+  readonly score: number;
+  readonly pValue?: number;
+  readonly threshold: number;
+  readonly drifted: boolean;
+}
+
+export interface SweepRecord {
+  readonly model: string;
+  readonly windowStart: string;
+  readonly windowEnd: string;
+  readonly version: number | null;
+  readonly rows: number;
+  readonly labelled: number;
+  readonly verdict: Verdict | null;
+  /** Why there is no verdict, or what the verdict rests on. */
+  readonly reason: string;
+  readonly features: readonly FeatureDrift[];
+  readonly performance: { readonly metric: string; readonly value: number; readonly reference: number; readonly rows: number } | null;
+  readonly at: string;
+}
+
+export interface SinkFile {
+  readonly topic: string;
+  readonly partition: number;
+  readonly startOffset: string;
+  readonly nextOffset: string;
+  readonly digest: string;
+  readonly rows: number;
+  readonly models: readonly string[];
+  readonly minTime: string;
+  readonly maxTime: string;
+}
+
+export interface MonitoringRegistry {
+  /** Idempotent by (model, windowEnd): the first stays. Emits a drift event to its topic for suspected and confirmed. */
+  recordSweep(record: SweepRecord): Promise<SweepRecord>;
+  sweeps(model: string, limit: number): Promise<readonly SweepRecord[]>;
+  /** Next offset to read, '0' at the start. */
+  sinkPosition(topic: string, partition: number): Promise<string>;
+  /** Compare-and-set: `conflict` unless startOffset is the position. The file (or none, when rows is 0) becomes visible with it. */
+  commitSinkFile(file: SinkFile): Promise<'committed' | 'conflict'>;
+  /** Files with rows of this model in [start, end). */
+  sinkFiles(model: string, start: string, end: string): Promise<readonly SinkFile[]>;
+}
+
+// ---- outbox, audit, switches ----------------------------------------------------------------------------------------
+
+export interface OutboxRow {
+  readonly sequence: number;
+  readonly topic: TopicName;
+  readonly key: string;
+  /** A whole CloudEvent as JSON; its id is stable. */
+  readonly event: string;
+}
+
+export interface OutboxRegistry {
+  outbox(limit: number): Promise<readonly OutboxRow[]>;
+  outboxPublished(sequences: readonly number[], at: string): Promise<void>;
+  /** For effects that have no method of their own, such as alert.raised. Idempotent by id. */
+  emit(input: { readonly model: string; readonly type: LifecycleEvent; readonly id: string; readonly data: Readonly<Record<string, unknown>>; readonly at: string }): Promise<void>;
+}
+
+export interface AuditRow {
+  readonly model: string;
+  readonly sequence: number;
+  readonly at: string;
+  readonly action: string;
+  readonly actor: string | null;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly previous: string;
+  readonly hash: string;
+}
+
+export interface AuditRegistry {
+  audit(model: string, limit: number): Promise<readonly AuditRow[]>;
+  /** Recomputes the chain; with `head` (kept elsewhere) also detects a chain that was cut off. */
+  verifyAudit(model: string, head?: { readonly sequence: number; readonly hash: string }): Promise<{ readonly ok: boolean; readonly rows: number; readonly head: { readonly sequence: number; readonly hash: string } | null; readonly problem: string | null }>;
+  /** For acts without a method of their own (pause, resume, refused updates). */
+  recordAudit(input: { readonly model: string; readonly action: string; readonly actor: string | null; readonly body: Readonly<Record<string, unknown>>; readonly at: string }): Promise<void>;
+}
+
+export interface PauseRegistry {
+  setPaused(model: string, paused: { readonly by: string; readonly reason: string | null } | null, at: string): Promise<void>;
+  paused(model: string): Promise<{ readonly by: string; readonly reason: string | null; readonly at: string } | null>;
+}
+
+export interface Registry
+  extends DefinitionRegistry,
+    EventRegistry,
+    DatasetRegistry,
+    RunRegistry,
+    VersionRegistry,
+    ApprovalRegistry,
+    DeploymentRegistry,
+    MonitoringRegistry,
+    OutboxRegistry,
+    AuditRegistry,
+    PauseRegistry {
+  /** Throws when the registry cannot be read. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

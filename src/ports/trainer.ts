@@ -1,0 +1,46 @@
+/** Runs a trainer: any command that keeps the trainer contract. */
+import type { FeatureColumn } from '../contracts/data.ts';
+import type { Task } from '../contracts/values.ts';
+
+/** What a trainer reads from the file named by REFIT_SPEC. */
+export interface TrainerSpec {
+  readonly task: Task;
+  readonly label: string;
+  readonly columns: readonly (FeatureColumn & { readonly role: 'feature' | 'label' })[];
+  readonly classes: readonly string[];
+  readonly train: string;
+  readonly validation: string;
+  readonly params: Readonly<Record<string, string | number | boolean | null>>;
+  readonly seed: number;
+  readonly threads: number;
+  readonly output: string;
+  readonly checkpoint: string;
+}
+
+export interface TrainerRequest {
+  /** A trainer that comes with Refit, or a command run in the project folder. */
+  readonly command: { readonly trainer: string } | { readonly argv: readonly string[]; readonly folder: string };
+  readonly spec: TrainerSpec;
+  readonly specPath: string;
+  /** Names of variables that are passed through. */
+  readonly environment: readonly string[];
+  readonly timeMs: number;
+  readonly memoryBytes: number;
+  readonly signal: AbortSignal;
+  readonly onProgress: (metric: { readonly step: number; readonly name: string; readonly value: number }) => void;
+}
+
+export type TrainerOutcome =
+  | { readonly status: 'done'; readonly seconds: number; readonly metrics: Readonly<Record<string, number>>; readonly log: string }
+  | {
+      readonly status: 'failed';
+      readonly cause: 'exit' | 'signal' | 'time' | 'memory' | 'start';
+      /** What happened, in one sentence, with the last lines of its log. */
+      readonly reason: string;
+    };
+
+export interface TrainerRunner {
+  run(request: TrainerRequest): Promise<TrainerOutcome>;
+  /** Versions that a repetition of the run would need: python, lightgbm, onnx and so on. */
+  environment(command: TrainerRequest['command']): Promise<Readonly<Record<string, string>>>;
+}

@@ -1,0 +1,61 @@
+/** What the settings hold. Every path is absolute, every duration and unit is in its name. */
+import type { Secret } from './secret.ts';
+
+export interface TemporalTlsSettings {
+  readonly serverName?: string;
+  readonly caPath?: string;
+  readonly certPath?: string;
+  readonly keyPath?: string;
+}
+
+export interface TemporalSettings {
+  readonly address: string;
+  /** True when the user named a server, so the local stack starts none. */
+  readonly addressGiven: boolean;
+  readonly namespace: string;
+  readonly apiKey?: Secret;
+  readonly tls?: TemporalTlsSettings;
+}
+
+export type KafkaSaslMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512';
+
+export interface KafkaSettings {
+  readonly brokers: readonly string[];
+  /** True when the user named brokers, so the local stack starts none. */
+  readonly brokersGiven: boolean;
+  readonly clientId: string;
+  readonly sasl?: { readonly mechanism: KafkaSaslMechanism; readonly username: string; readonly password: Secret };
+  readonly ssl?: { readonly caPath?: string; readonly certPath?: string; readonly keyPath?: string };
+  readonly topicPrefix: string;
+}
+
+export interface PortSettings {
+  readonly temporal: number;
+  readonly temporalUi: number;
+  readonly kafka: number;
+  readonly gateway: number;
+  readonly serve: number;
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface Settings {
+  /** Absolute folder of the local state: logs, pids, databases. */
+  readonly home: string;
+  /** Base address of the gateway, without a trailing slash. */
+  readonly url: string;
+  readonly actor: string | undefined;
+  readonly temporal: TemporalSettings;
+  readonly kafka: KafkaSettings;
+  /** `file:/absolute/path` of the registry's SQLite file. */
+  readonly databaseUrl: string;
+  /** `file:/absolute/path` of the artifact store's folder. */
+  readonly artifactsUrl: string;
+  /** Absolute folders that data may be read from; empty means the project folder that `apply` names. */
+  readonly dataRoots: readonly string[];
+  readonly ports: PortSettings;
+  /** The Python that trainers run with, when the user named one. */
+  readonly python: string | undefined;
+  readonly logLevel: LogLevel;
+}

@@ -1,0 +1,24 @@
+/** Starts the servers once for all test files, which get their addresses through vitest's `inject`. */
+import type { TestProject } from 'vitest/node';
+import { startTestServers } from './stack.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    temporalAddress: string;
+    temporalUi: string;
+    kafkaBrokers: string;
+    /** Executable of the time-skipping test server, for `existing-path`. */
+    testServerPath: string;
+    pythonPath: string;
+  }
+}
+
+export default async function globalSetup(project: TestProject): Promise<() => Promise<void>> {
+  const servers = await startTestServers();
+  project.provide('temporalAddress', servers.temporalAddress);
+  project.provide('temporalUi', servers.temporalUi);
+  project.provide('kafkaBrokers', servers.kafkaBrokers);
+  project.provide('testServerPath', servers.testServerPath);
+  project.provide('pythonPath', servers.pythonPath);
+  return servers.stop;
+}

@@ -1,0 +1,82 @@
+/** Servers for tests: free ports, a home of their own, ended by their process ids. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startKafka } from '../../src/local/kafka.ts';
+import { freePorts } from '../../src/local/ports.ts';
+import { ensureTestTools, setupContext, type TestTools } from '../../src/local/setup/index.ts';
+import { startTemporal } from '../../src/local/temporal.ts';
+import type { Settings } from '../../src/settings/types.ts';
+import { parseSettings } from '../../src/settings.ts';
+
+export { freePorts };
+
+export async function temporaryHome(name = 'test'): Promise<string> {
+  return mkdtemp(join(tmpdir(), `refit-${name}-`));
+}
+
+/** Settings in a home of its own, on free ports, without anything from the environment of who runs the tests. */
+export async function testSettings(home: string, env: NodeJS.ProcessEnv = {}): Promise<Settings> {
+  const [temporal, temporalUi, kafka, gateway, serve] = await freePorts(5);
+  return parseSettings(
+    {
+      REFIT_HOME: home,
+      REFIT_TEMPORAL_PORT: String(temporal),
+      REFIT_TEMPORAL_UI_PORT: String(temporalUi),
+      REFIT_KAFKA_PORT: String(kafka),
+      REFIT_GATEWAY_PORT: String(gateway),
+      REFIT_SERVE_PORT: String(serve),
+      ...env,
+    },
+    home,
+  );
+}
+
+export function testTools(settings: Settings): Promise<TestTools> {
+  return ensureTestTools(
+    settings,
+    setupContext((line) => process.stderr.write(`${line}\n`)),
+  );
+}
+
+export interface TestServers {
+  readonly temporalAddress: string;
+  readonly temporalUi: string;
+  readonly kafkaBrokers: string;
+  /** For \`TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } })\`. */
+  readonly testServerPath: string;
+  /** The Python that has what the trainers need. */
+  readonly pythonPath: string;
+  readonly stop: () => Promise<void>;
+}
+
+/** One Temporal server and one Kafka. Test files share them and keep apart by names of their own. */
+export async function startTestServers(): Promise<TestServers> {
+  const home = await temporaryHome('servers');
+  const settings = await testSettings(home);
+  const env = process.env;
+  const stops: (() => Promise<void>)[] = [];
+  const stop = async () => {
+    for (const one of stops.toReversed()) await one();
+    await rm(home, { recursive: true, force: true });
+  };
+  try {
+    const tools = await testTools(settings);
+    const temporal = await startTemporal({ settings, executable: tools.temporalCli, env });
+    stops.push(temporal.stop);
+    const tool = { kind: 'java', libFolder: tools.kafkaLibFolder, detail: '' } as const;
+    const kafka = await startKafka({ settings, tool, env });
+    stops.push(kafka.stop);
+    return {
+      temporalAddress: settings.temporal.address,
+      temporalUi: `http://127.0.0.1:${settings.ports.temporalUi}`,
+      kafkaBrokers: settings.kafka.brokers.join(','),
+      testServerPath: tools.testServer,
+      pythonPath: tools.python,
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

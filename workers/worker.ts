@@ -1,0 +1,90 @@
+/** The worker as one part: workflows and activities on the queues by cost. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker, type WorkerOptions } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { createActivities } from '../activities/index.ts';
+import type { Ports } from '../activities/ports.ts';
+import { createDriftDetector } from '../src/adapters/drift.ts';
+import { createDataEngine } from '../src/adapters/duckdb/engine.ts';
+import { createEvaluator } from '../src/adapters/evaluation.ts';
+import { createNotifier } from '../src/adapters/notifiers.ts';
+import { createScorer } from '../src/adapters/onnx/scorer.ts';
+import { openRegistry } from '../src/adapters/registry/index.ts';
+import { openStore } from '../src/adapters/store/directory.ts';
+import { createSurroundings } from '../src/adapters/surroundings.ts';
+import { connectClient, connectWorker } from '../src/adapters/temporal/connection.ts';
+import { createMessenger } from '../src/adapters/temporal/messenger.ts';
+import { createProcessTrainer } from '../src/adapters/trainer/process.ts';
+import { QUEUES } from '../src/contracts/values.ts';
+import type { Settings } from '../src/settings.ts';
+
+export type QueueName = keyof typeof QUEUES;
+
+/** At once in one worker: trainings share the machine's cores, data steps its memory. */
+const CONCURRENCY: Readonly<Record<QueueName, number>> = { control: 100, data: 4, train: 2 };
+
+/** Root of the installation: this file is at workers/worker.ts or dist/workers/worker.js. */
+export function installationRoot(): string {
+  const up = fileURLToPath(new URL('..', import.meta.url));
+  return existsSync(join(up, 'package.json')) ? up : join(up, '..');
+}
+
+export interface RunningWorker {
+  /** Resolves when all queues have stopped; rejects when one of them broke. */
+  readonly done: Promise<void>;
+  readonly stop: () => void;
+}
+
+export async function startWorker(settings: Settings, logger: Logger, queues: readonly QueueName[], python: string): Promise<RunningWorker> {
+  const registry = await openRegistry(settings.databaseUrl);
+  const store = await openStore(settings.artifactsUrl);
+  const client = await connectClient(settings.temporal);
+  const root = installationRoot();
+  const ports: Ports = {
+    registry,
+    store,
+    engine: createDataEngine(),
+    evaluator: createEvaluator(createScorer),
+    drift: createDriftDetector(),
+    trainer: createProcessTrainer({ python, trainersFolder: join(root, 'trainers'), environment: process.env }),
+    messenger: createMessenger(client),
+    notifier: createNotifier(logger, registry),
+    surroundings: createSurroundings({ scratchRoot: join(settings.home, 'scratch', 'worker'), dataRoots: settings.dataRoots }),
+  };
+  const activities = createActivities(ports);
+  const connection = await connectWorker(settings.temporal);
+  const bundle: Pick<WorkerOptions, 'workflowBundle'> = { workflowBundle: { codePath: join(root, 'dist', 'workflow-bundle.js') } };
+  const workers = await Promise.all(
+    queues.map((queue) =>
+      Worker.create({
+        connection,
+        namespace: settings.temporal.namespace,
+        taskQueue: QUEUES[queue],
+        activities,
+        maxConcurrentActivityTaskExecutions: CONCURRENCY[queue],
+        // Only the control queue has workflows; the others run activities for them.
+        ...(queue === 'control' ? bundle : {}),
+        // Activities in hand are cancelled when this is over, and retried elsewhere.
+        shutdownGraceTime: '5s',
+        shutdownForceTime: '10s',
+      }),
+    ),
+  );
+  const done = (async () => {
+    try {
+      await Promise.all(workers.map((worker) => worker.run()));
+    } finally {
+      await connection.close();
+      await client.connection.close();
+      await registry.close();
+    }
+  })();
+  return {
+    done,
+    stop: () => {
+      for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+    },
+  };
+}

@@ -1,0 +1,151 @@
+/**
+ * rollout/MODEL/N: from plan to promoted or rolled back. Every plan it writes carries (deployment, revision); a stale write
+ * means that a newer deployment has taken over, and ends it. Reports back by signal.
+ */
+import {
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  isCancellation,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+} from '@temporalio/workflow';
+import type { RolloutActivities } from '../activities/rollout.ts';
+import type { RolloutInput, RolloutStepPlan, StepVerdict } from '../src/contracts/messages.ts';
+import type { RolloutOutcome } from '../src/contracts/values.ts';
+import { onlyChampion, stepEntries, stepName } from '../src/domain/rollout.ts';
+import { abortRolloutUpdate, fenceSignal, pauseRolloutUpdate, resumeRolloutUpdate, rolloutStatusQuery } from './messages.ts';
+import { quick, watch } from './profiles.ts';
+import { show } from './visibility.ts';
+
+const { writePlan, promote, finishRollout, alertRollout } = proxyActivities<RolloutActivities>(quick);
+const { watchStep } = proxyActivities<RolloutActivities>(watch);
+
+interface End {
+  readonly outcome: RolloutOutcome;
+  readonly reason: string;
+}
+
+export async function rollout(input: RolloutInput): Promise<End> {
+  const { model, deployment, fromVersion, toVersion } = input;
+  let step = 'start';
+  let revision = 0;
+  let paused: string | null = null;
+  let stopped: End | null = null;
+  let outcome: RolloutOutcome | null = null;
+  let watching: CancellationScope | null = null;
+
+  const stop = (end: End): void => {
+    stopped ??= end;
+    watching?.cancel();
+  };
+  setHandler(fenceSignal, ({ reason }) => stop({ outcome: 'superseded', reason }));
+  setHandler(abortRolloutUpdate, ({ actor, reason }): { readonly status: 'aborted' | 'refused' } => {
+    if (outcome !== null || stopped !== null) return { status: 'refused' };
+    stop({ outcome: 'aborted', reason: `aborted by ${actor}${reason ? `: ${reason}` : ''}` });
+    return { status: 'aborted' };
+  });
+  setHandler(pauseRolloutUpdate, ({ actor, reason }): { readonly status: 'paused' | 'refused' } => {
+    if (outcome !== null || stopped !== null) return { status: 'refused' };
+    paused = `paused by ${actor}${reason ? `: ${reason}` : ''}`;
+    watching?.cancel();
+    return { status: 'paused' };
+  });
+  setHandler(resumeRolloutUpdate, (): { readonly status: 'resumed' | 'refused' } => {
+    if (paused === null) return { status: 'refused' };
+    paused = null;
+    return { status: 'resumed' };
+  });
+  setHandler(rolloutStatusQuery, () => ({ deployment, step, paused, outcome }));
+  // Read through functions: handlers change these between awaits, which the compiler cannot see.
+  const end = (): End | null => stopped;
+  const isPaused = (): boolean => paused !== null;
+
+  const tell = (text: string): void => setCurrentDetails(`Deployment ${deployment}: version ${toVersion}${fromVersion === null ? '' : ` against version ${fromVersion}`}.\n\n${text}`);
+
+  async function plan(entries: ReturnType<typeof onlyChampion>, note: string): Promise<boolean> {
+    revision += 1;
+    const written = await writePlan({ plan: { model, deployment, revision, entries }, step, detail: note });
+    if (written.status === 'stale') stop({ outcome: 'superseded', reason: `deployment ${written.current} has taken over` });
+    return written.status !== 'stale';
+  }
+
+  async function watched(plan: RolloutStepPlan, champion: number): Promise<StepVerdict | null> {
+    const scope = new CancellationScope();
+    watching = scope;
+    try {
+      return await scope.run(() =>
+        watchStep.executeWithOptions({ summary: step }, [
+          {
+            model,
+            deployment,
+            revision,
+            championVersion: champion,
+            challengerVersion: toVersion,
+            step: plan,
+            analysis: input.analysis,
+            patienceMs: input.patienceMs,
+          },
+        ]),
+      );
+    } catch (error) {
+      if (isCancellation(error)) return null;
+      throw error;
+    } finally {
+      watching = null;
+    }
+  }
+
+  /** Null when the step passed. */
+  async function take(plan_: RolloutStepPlan, champion: number): Promise<End | null> {
+    step = stepName(plan_);
+    if (!(await plan(stepEntries(plan_, champion, toVersion), 'starts'))) return end();
+    for (;;) {
+      if (isPaused()) tell(`Step ${step} is paused: ${paused}. Waits for resume or abort.`);
+      await condition(() => !isPaused() || end() !== null);
+      if (end()) return end();
+      tell(`Step ${step}: waits until every live server has revision ${revision}, holds and compares.`);
+      const verdict = await watched(plan_, champion);
+      if (end()) return end();
+      if (verdict === null) continue;
+      if (verdict.verdict === 'passed') {
+        await alertRollout({ model, deployment, step, status: 'passed', detail: verdict.detail, alert: false });
+        return null;
+      }
+      if (verdict.verdict === 'failed') return { outcome: 'rolled_back', reason: `${step}: ${verdict.detail}` };
+      paused = `inconclusive: ${verdict.detail}`;
+      await alertRollout({ model, deployment, step, status: 'inconclusive', detail: verdict.detail, alert: true });
+    }
+  }
+
+  async function play(): Promise<End> {
+    if (fromVersion !== null && input.kind === 'rollout') {
+      for (const one of input.steps) {
+        const ended = end() ?? (await take(one, fromVersion));
+        if (ended) return ended;
+      }
+    }
+    step = input.kind === 'rollback' ? 'rollback' : 'promote';
+    tell(input.kind === 'rollback' ? `Goes back to version ${toVersion}: ${input.reason}.` : 'Promotes.');
+    const ended = end();
+    if (ended) return ended;
+    revision += 1;
+    const answer = await promote({ plan: { model, deployment, revision, entries: onlyChampion(toVersion) } });
+    if (answer.status === 'promoted') return { outcome: 'promoted', reason: input.reason };
+    return end() ?? { outcome: answer.stale ? 'superseded' : 'rolled_back', reason: answer.reason };
+  }
+
+  show({ model, version: toVersion });
+  const last = await play();
+  if (last.outcome !== 'promoted' && last.outcome !== 'superseded' && fromVersion !== null) {
+    step = 'roll back';
+    await plan(onlyChampion(fromVersion), last.reason);
+  }
+  outcome = last.outcome;
+  await finishRollout({ model, deployment, outcome: last.outcome, reason: last.reason });
+  tell(`${last.outcome}: ${last.reason}`);
+  show({ outcome: last.outcome });
+  await condition(allHandlersFinished);
+  return last;
+}
