@@ -148,7 +148,9 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
       if (!champion) return { status: 'refused', reason: `${model} has no champion to go back from` };
       const former = await registry.formerChampions(model);
       // In the middle of a rollout "back" means back to what served before it: the champion itself.
-      const target = to ?? (active !== null ? champion.version : former[0]?.version);
+      // Else the champion before: not one that was itself left by a rollback, which is newer than what serves now.
+      const before = Math.max(...former.map((version) => version.version).filter((version) => version < champion.version));
+      const target = to ?? (active !== null ? champion.version : Number.isFinite(before) ? before : undefined);
       if (target === undefined) return { status: 'refused', reason: `${model} has no earlier champion than version ${champion.version}` };
       const isKnown = target === champion.version ? active !== null : former.some((version) => version.version === target);
       if (!isKnown) {

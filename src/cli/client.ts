@@ -5,7 +5,7 @@ export class ApiClient {
   constructor(readonly url: string) {}
 
   get<T>(path: string, query: Readonly<Record<string, string | number | undefined>> = {}): Promise<T> {
-    const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]]));
+    const given = Object.entries(query).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]]));
     const search = given.length > 0 ? `?${new URLSearchParams(given)}` : '';
     return this.#send<T>('GET', path + search);
   }
@@ -33,6 +33,9 @@ export class ApiClient {
     throw new CliError(response.status === 503 ? EXIT.unreachable : response.status >= 500 ? EXIT.no : EXIT.usage, told, details);
   }
 }
+
+export const modelPath = (model: string): string => `/api/v1/models/${encodeURIComponent(model)}`;
+export const runPath = (run: string): string => `/api/v1/runs/${encodeURIComponent(run)}`;
 
 function parse(text: string): unknown {
   try {

@@ -1,12 +1,16 @@
 /** The entry of `refit`: wires the commands, turns errors into messages and exit codes. process.exit lives here only. */
-import { Command, CommanderError } from '@commander-js/extra-typings';
+import { Command, CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { SetupError, StackError } from '../local/index.ts';
 import { parseSettings, SettingsError } from '../settings.ts';
 import { answerCommands } from './commands/answers.ts';
+import { approvalCommands } from './commands/approvals.ts';
+import { driftCommands } from './commands/drift.ts';
+import { eventCommands } from './commands/events.ts';
 import { modelCommands } from './commands/models.ts';
 import { partCommands } from './commands/parts.ts';
 import { projectCommands } from './commands/project.ts';
 import { publishCommands } from './commands/publish.ts';
+import { rolloutCommands } from './commands/rollout.ts';
 import { runCommands } from './commands/runs.ts';
 import { stackCommands } from './commands/stack.ts';
 import { createContext } from './context.ts';
@@ -16,9 +20,23 @@ import { say } from './output.ts';
 function codeOf(error: unknown): ExitCode {
   if (error instanceof CliError) return error.code;
   if (error instanceof SettingsError) return EXIT.usage;
-  if (error instanceof SetupError || error instanceof StackError) return EXIT.unreachable;
+  if (error instanceof SetupError || error instanceof StackError) return EXIT.no;
   return EXIT.no;
 }
+
+const COMMANDS = [
+  stackCommands,
+  partCommands,
+  projectCommands,
+  publishCommands,
+  modelCommands,
+  runCommands,
+  approvalCommands,
+  rolloutCommands,
+  driftCommands,
+  eventCommands,
+  answerCommands,
+];
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
   let code: ExitCode = EXIT.done;
@@ -32,7 +50,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     const context = createContext(parseSettings(process.env, process.cwd()), process.cwd(), (next) => {
       code = next;
     });
-    for (const add of [stackCommands, partCommands, projectCommands, publishCommands, modelCommands, runCommands, answerCommands]) add(program, context);
+    for (const add of COMMANDS) add(program, context);
     inherit(program);
     await program.parseAsync(argv);
     return code;
@@ -45,10 +63,10 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
 }
 
 /** commander does not hand exitOverride down to commands that exist already. */
-function inherit(command: { readonly commands: readonly Command[] }): void {
+function inherit(command: Pick<CommandUnknownOpts, 'commands'>): void {
   for (const sub of command.commands) {
     sub.exitOverride().showHelpAfterError('(add --help for what is possible)');
-    inherit(sub as unknown as { readonly commands: readonly Command[] });
+    inherit(sub);
   }
 }
 

@@ -1,6 +1,10 @@
 /** What people and scripts see: documents on stdout, everything else on stderr. */
 import Table from 'cli-table3';
 import picocolors from 'picocolors';
+import { CliError, EXIT } from './exit.ts';
+
+export const JSON_OPTION = ['--json', 'one JSON document on stdout'] as const;
+export const AS_OPTION = ['--as <name>', 'who acts; else REFIT_ACTOR, else the login'] as const;
 
 const colors = picocolors.createColors(process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined);
 
@@ -47,7 +51,7 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
     widths[widest] = current - cut;
     over -= cut;
   }
-  const drawn = new Table({ head: head.map((title) => colors.bold(title)), colWidths: widths.map((width) => width + 2), wordWrap: true, wrapOnWordBoundary: false, style: { head: [], border: [] } });
+  const drawn = new Table({ head: head.map((title) => colors.bold(title)), colWidths: widths.map((width) => width + 2), wordWrap: true, wrapOnWordBoundary: false, style: { head: [], border: [] }, chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' } });
   for (const row of cells) drawn.push(row.map(tone));
   return drawn.toString();
 }
@@ -55,3 +59,10 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
 export const when = (time: string | null | undefined): string => (time ? time.replace('T', ' ').replace(/\.\d+Z$/, 'Z') : '-');
 export const short = (digest: string | null | undefined): string => (digest ? digest.slice(0, 12) : '-');
 export const metricText = (metric: { readonly name: string; readonly value: number } | null | undefined): string => (metric ? `${metric.name} ${metric.value.toFixed(4)}` : '-');
+
+/** A number as people write it. Not Number() alone: an empty text would be 0. */
+export function numberOf(option: string, text: string): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!Number.isFinite(value)) throw new CliError(EXIT.usage, `${option} must be a number, not '${text}'`);
+  return value;
+}

@@ -34,3 +34,5 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
     paused,
   };
 }
+
+export type ModelStatus = Awaited<ReturnType<typeof statusOf>>;

@@ -5,6 +5,7 @@ import type { Task } from '../contracts/values.ts';
 /** What a trainer reads from the file named by REFIT_SPEC. */
 export interface TrainerSpec {
   readonly task: Task;
+  /** Column of the outcome: a number for regression, else the index of the class in `classes`. */
   readonly label: string;
   readonly columns: readonly (FeatureColumn & { readonly role: 'feature' | 'label' })[];
   readonly classes: readonly string[];

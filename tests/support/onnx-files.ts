@@ -99,12 +99,12 @@ export function logisticOnnx(
       { name: 'one', shape: [1], values: [1] },
     ],
     operations: [
-      { op: 'Concat', inputs: names, output: 'x', ints: { axis: 1 } },
-      { op: 'MatMul', inputs: ['x', 'weights'], output: 'xw' },
-      { op: 'Add', inputs: ['xw', 'bias'], output: 'z' },
-      { op: 'Sigmoid', inputs: ['z'], output: 'p' },
-      { op: 'Sub', inputs: ['one', 'p'], output: 'q' },
-      { op: 'Concat', inputs: ['q', 'p'], output: 'probabilities', ints: { axis: 1 } },
+      { op: 'Concat', inputs: names, output: '_x', ints: { axis: 1 } },
+      { op: 'MatMul', inputs: ['_x', 'weights'], output: '_xw' },
+      { op: 'Add', inputs: ['_xw', 'bias'], output: '_z' },
+      { op: 'Sigmoid', inputs: ['_z'], output: '_p' },
+      { op: 'Sub', inputs: ['one', '_p'], output: '_q' },
+      { op: 'Concat', inputs: ['_q', '_p'], output: 'probabilities', ints: { axis: 1 } },
     ],
   });
 }

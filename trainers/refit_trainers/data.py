@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .spec import Column, InputError, Spec, canonical_label
+from .spec import Column, InputError, Spec
 
 UNKNOWN_CODE = -1.0
 
@@ -80,6 +80,7 @@ def _strings(table: pa.Table, feature: Column) -> pa.ChunkedArray:
 
 
 def _labels(table: pa.Table, spec: Spec) -> np.ndarray:
+    """Numbers for regression; for classification the index of each row's class in `spec.classes`."""
     column = table.column(spec.label)
     if column.null_count > 0:
         raise InputError(f"the label {spec.label!r} has {column.null_count} nulls")
@@ -91,12 +92,13 @@ def _labels(table: pa.Table, spec: Spec) -> np.ndarray:
         if not np.isfinite(labels).all():
             raise InputError(f"the label {spec.label!r} has values that are not finite")
         return labels
-    index_of = {name: float(index) for index, name in enumerate(spec.classes)}
-    encoded = pc.dictionary_encode(column).combine_chunks() if len(table) > 0 else None
-    if encoded is None:
-        return np.empty(0)
-    names = [canonical_label(value) for value in encoded.dictionary.to_pylist()]
-    unknown = sorted(set(names) - set(index_of))
-    if unknown:
-        raise InputError(f"the label {spec.label!r} has classes that the spec does not name: {', '.join(unknown[:5])}")
-    return np.array([index_of[name] for name in names])[encoded.indices.to_numpy()]
+    try:
+        indices = pc.cast(column, pa.int64()).to_numpy().astype(np.float64)
+    except pa.ArrowException as error:
+        raise InputError(f"the label {spec.label!r} is not an index into spec.classes: {error}") from error
+    if len(indices) > 0 and not (0 <= indices.min() and indices.max() < len(spec.classes)):
+        raise InputError(
+            f"the label {spec.label!r} has the index {indices.min():.0f} or {indices.max():.0f}, "
+            f"which spec.classes ({len(spec.classes)} of them) does not name"
+        )
+    return indices

@@ -24,6 +24,8 @@ export function showEvent(event: EventRecord) {
   };
 }
 
+export type ShownEvent = ReturnType<typeof showEvent>;
+
 export const eventRoutes =
   ({ registry, bus, logger }: Services): FastifyPluginAsyncZod =>
   async (app) => {

@@ -15,8 +15,10 @@ async function showApproval(registry: Registry, approval: ApprovalRecord) {
   const version = await registry.version(approval.model, approval.version);
   const champion = await registry.champion(approval.model);
   const run = await registry.run(approval.run);
-  return { ...approval, trigger: run?.trigger ?? null, metric: version?.metric ?? null, evaluation: version?.evaluation ?? null, gates: run?.gates ?? [], champion: champion ? { version: champion.version, metric: champion.metric } : null };
+  return { ...approval, trigger: run?.trigger ?? null, reason: run?.reason ?? null, metric: version?.metric ?? null, evaluation: version?.evaluation ?? null, gates: run?.gates ?? [], champion: champion ? { version: champion.version, metric: champion.metric } : null };
 }
+
+export type ShownApproval = Awaited<ReturnType<typeof showApproval>>;
 
 export const runRoutes =
   ({ registry, store, now }: Services, updates: Updates): FastifyPluginAsyncZod =>

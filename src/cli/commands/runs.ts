@@ -1,0 +1,100 @@
+/** refit runs: list, show, logs, cancel. */
+import type { Command } from '@commander-js/extra-typings';
+import type { AuditRow, RunRecord } from '../../ports/registry.ts';
+import { runPath } from '../client.ts';
+import type { Context } from '../context.ts';
+import { EXIT } from '../exit.ts';
+import { AS_OPTION, JSON_OPTION, metricText, print, printJson, table, when } from '../output.ts';
+
+interface RunLogs {
+  readonly outcomeReason: string | null;
+  readonly audit: readonly AuditRow[];
+  readonly trainer: string | null;
+}
+
+function eventsText(keys: readonly string[]): string {
+  if (keys.length === 0) return 'none';
+  return [...keys.slice(0, 3), ...(keys.length > 3 ? [`and ${keys.length - 3} more`] : [])].join('\n');
+}
+
+function printRun(run: RunRecord): void {
+  const by = run.requester ? ` by ${run.requester}` : '';
+  const rows = [
+    ['run', run.run],
+    ['trigger', `${run.trigger}${by}${run.reason ? `: ${run.reason}` : ''}`],
+    ['events', eventsText(run.eventKeys)],
+    ['stage', run.stage],
+    ['outcome', run.outcome ? `${run.outcome}: ${run.outcomeReason}` : 'under way'],
+    ['metric', metricText(run.metric)],
+    ['version', run.version],
+    ['training', run.training ? `${run.training.trainer}, ${run.training.seconds} s, attempt ${run.training.attempt}` : null],
+    ['snapshot', run.snapshot],
+    ['started', when(run.startedAt)],
+    ['finished', when(run.finishedAt)],
+  ];
+  print(table(['what', 'value'], rows));
+  if (run.gates.length > 0) print(table(['gate', 'status', 'detail'], run.gates.map((one) => [one.gate, one.status, one.detail])));
+  const checks = run.checks.map((one) => [one.check, one.column, one.severity, one.detail]);
+  if (checks.length > 0) print(table(['check', 'column', 'severity', 'detail'], checks));
+}
+
+export function runCommands(program: Command, { api, actor, exit }: Context): void {
+  const runs = program.command('runs').description('runs');
+  runs
+    .command('list')
+    .description('runs, newest first')
+    .argument('[model]')
+    .option('--limit <n>', 'at most so many', '20')
+    .option(...JSON_OPTION)
+    .action(async (model, { limit, json }) => {
+      const found = await api.get<RunRecord[]>('/api/v1/runs', { model, limit });
+      if (json) return printJson(found);
+      const rows = found.map((run) => [
+        run.run,
+        run.trigger,
+        run.eventKeys.length,
+        run.stage,
+        run.outcome,
+        run.version,
+        metricText(run.metric),
+        when(run.startedAt),
+      ]);
+      print(table(['run', 'trigger', 'events', 'stage', 'outcome', 'version', 'metric', 'started'], rows));
+    });
+  runs
+    .command('show')
+    .description('one run: why it started, how far it came, its gates and checks')
+    .argument('<run>')
+    .option(...JSON_OPTION)
+    .action(async (name, { json }) => {
+      const run = await api.get<RunRecord>(runPath(name));
+      if (json) printJson(run);
+      else printRun(run);
+    });
+  runs
+    .command('logs')
+    .description('what the run did, and what its trainer said')
+    .argument('<run>')
+    .option(...JSON_OPTION)
+    .action(async (name, { json }) => {
+      const logs = await api.get<RunLogs>(`${runPath(name)}/logs`);
+      if (json) return printJson(logs);
+      for (const row of [...logs.audit].sort((a, b) => a.sequence - b.sequence)) {
+        print(`${when(row.at)} ${row.action}${row.actor ? ` by ${row.actor}` : ''}`);
+      }
+      if (logs.trainer === null) print(`no trainer log${logs.outcomeReason ? `; the run ended: ${logs.outcomeReason}` : ''}`);
+      else print(logs.trainer || 'the trainer wrote nothing');
+    });
+  runs
+    .command('cancel')
+    .description('end a run that is under way or waits')
+    .argument('<run>')
+    .option('--reason <text>')
+    .option(...AS_OPTION)
+    .action(async (name, { reason, as }) => {
+      const body = { actor: actor(as), reason: reason ?? null };
+      const answer = await api.post<{ readonly status: string; readonly reason: string }>(`${runPath(name)}/cancel`, body);
+      print(`${name}: ${answer.status}, ${answer.reason}`);
+      if (answer.status === 'refused') exit(EXIT.no);
+    });
+}

@@ -1,0 +1,41 @@
+/** What the inference server needs from outside, no wider than it uses it. */
+import type { Prediction } from '../contracts/events.ts';
+import type { FeatureEngineFactory, ScorerFactory } from '../ports/data.ts';
+import type { Registry } from '../ports/registry.ts';
+import type { ArtifactStore } from '../ports/store.ts';
+
+export type ServingRegistry = Pick<Registry, 'plans' | 'reportReplica'> & {
+  version(model: string, version: number): Promise<{ readonly bundleDigest: string } | undefined>;
+};
+
+export interface PredictionPublisher {
+  /** Resolves once the rows are kept. A rejected batch is offered again. */
+  publish(batch: readonly Prediction[]): Promise<void>;
+}
+
+export interface InferenceServerOptions {
+  readonly registry: ServingRegistry;
+  readonly store: Pick<ArtifactStore, 'getBytes'>;
+  readonly createFeatureEngine: FeatureEngineFactory;
+  readonly createScorer: ScorerFactory;
+  readonly publisher: PredictionPublisher;
+  /** Folder of its own, on a disk that outlives the process: plan and files for a start without the registry. */
+  readonly cacheFolder: string;
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly replica: string;
+  readonly clock: () => Date;
+  /** @default 1000 */
+  readonly pollIntervalMs?: number;
+  /** Without the registry for this long, the champion takes all traffic. @default 10000 */
+  readonly registryPatienceMs?: number;
+  /** Rows of the prediction log that wait for the publisher; more are dropped and counted. @default 50000 */
+  readonly logBufferRows?: number;
+  /** Threads of the ONNX runtime for one call. @default 1 */
+  readonly scorerThreads?: number;
+  /** Told of what goes wrong in the background. */
+  readonly onProblem?: (problem: string, error: unknown) => void;
+}
+
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

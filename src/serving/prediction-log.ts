@@ -1,0 +1,142 @@
+/**
+ * The prediction log: a bounded buffer between answers and the publisher. A slow or absent publisher costs log rows, which
+ * are counted, and never an answer.
+ */
+import type { Prediction } from '../contracts/events.ts';
+import type { ServingRole } from '../contracts/values.ts';
+import { messageOf, type PredictionPublisher } from './ports.ts';
+import type { InferenceRequest } from './tensors.ts';
+
+/** One answer or failure of a version for all rows of a request. */
+export interface LogEntry {
+  readonly model: string;
+  readonly version: number;
+  readonly deployment: number;
+  readonly role: ServingRole;
+  readonly requestId: string;
+  readonly request: InferenceRequest;
+  readonly time: Date;
+  readonly width: number;
+  /** Empty for a failure. */
+  readonly values: Float64Array;
+  readonly latencyMs: number;
+  readonly error?: string;
+  /** Called with the rows that had to be dropped. */
+  readonly dropped: (rows: number) => void;
+}
+
+const FLUSH_INTERVAL_MS = 100;
+const FLUSH_ROWS = 1_000;
+const RETRY_MS = 500;
+
+export interface PredictionLog {
+  add(entry: LogEntry): void;
+  readonly waitingRows: () => number;
+  /** Publishes what waits, or gives up after the time. */
+  close(timeoutMs: number): Promise<void>;
+}
+
+function rowsOf(entry: LogEntry): Prediction[] {
+  const { request, width, values } = entry;
+  const columns = Object.entries(request.rows);
+  const common = {
+    model: entry.model,
+    version: entry.version,
+    deployment: entry.deployment,
+    role: entry.role,
+    requestId: entry.requestId,
+    time: entry.time.toISOString(),
+    latencyMs: Math.round(entry.latencyMs * 1_000) / 1_000,
+    ...(entry.error === undefined ? {} : { error: entry.error }),
+  };
+  return Array.from({ length: request.count }, (_, row): Prediction => {
+    const id = request.ids[row];
+    return {
+      ...common,
+      row,
+      ...(id === undefined ? {} : { id }),
+      source: Object.fromEntries(columns.map(([name, column]) => [name, column[row] ?? null])),
+      output: Array.from(values.subarray(row * width, (row + 1) * width)),
+    };
+  });
+}
+
+export function createPredictionLog(
+  publisher: PredictionPublisher,
+  capacityRows: number,
+  onProblem: (problem: string, error: unknown) => void,
+): PredictionLog {
+  let entries: LogEntry[] = [];
+  let waiting = 0;
+  let stopping = false;
+  let wake: (() => void) | null = null;
+
+  const pause = (milliseconds: number): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+
+  const takeBatch = (): LogEntry[] => {
+    let rows = 0;
+    let end = 0;
+    while (end < entries.length && rows < FLUSH_ROWS) {
+      rows += entries[end]?.request.count ?? 0;
+      end += 1;
+    }
+    return entries.slice(0, end);
+  };
+
+  const flush = async (): Promise<void> => {
+    while (entries.length > 0) {
+      const batch = takeBatch();
+      await publisher.publish(batch.flatMap(rowsOf));
+      // Rows leave the buffer, and free its space, only once they are kept.
+      entries = entries.slice(batch.length);
+      waiting -= batch.reduce((sum, { request }) => sum + request.count, 0);
+    }
+  };
+
+  const loop = async (): Promise<void> => {
+    while (!stopping || entries.length > 0) {
+      try {
+        await flush();
+        if (!stopping) await pause(FLUSH_INTERVAL_MS);
+      } catch (error) {
+        onProblem(`predictions cannot be published, ${waiting} rows wait: ${messageOf(error)}`, error);
+        await pause(RETRY_MS);
+      }
+    }
+  };
+  const running = loop();
+
+  return {
+    add(entry) {
+      const { count } = entry.request;
+      if (waiting + count > capacityRows) {
+        entry.dropped(count);
+        return;
+      }
+      entries.push(entry);
+      waiting += count;
+    },
+    waitingRows: () => waiting,
+    async close(timeoutMs) {
+      stopping = true;
+      wake?.();
+      let timer: NodeJS.Timeout | undefined;
+      const gaveUp = new Promise<void>((resolve) => {
+        timer = setTimeout(() => {
+          for (const entry of entries) entry.dropped(entry.request.count);
+          entries = [];
+          resolve();
+        }, timeoutMs);
+      });
+      await Promise.race([running, gaveUp]);
+      clearTimeout(timer);
+    },
+  };
+}
