@@ -22,7 +22,13 @@ export default {
       from: {},
       to: { circular: true, viaOnly: { dependencyTypesNot: TYPE_ONLY } },
     },
-    { name: 'no-missing', comment: 'An import that leads nowhere.', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'no-missing',
+      comment: 'An import that leads nowhere.',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
     {
       name: 'no-undeclared',
       comment: 'A package that package.json does not name.',
@@ -32,7 +38,8 @@ export default {
     },
     {
       name: 'no-dev-dependencies',
-      comment: 'What runs in production may import production dependencies only; a dynamic import says what happens without.',
+      comment:
+        'What runs in production may import production dependencies only; a dynamic import says what happens without.',
       severity: 'error',
       from: { path: '^(src|workflows|activities|workers|examples)/' },
       to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: TYPE_ONLY, dynamic: false },
@@ -41,17 +48,42 @@ export default {
     only('contracts', 'Contracts stand on their own.', '^src/contracts/', '^src/contracts/'),
     only('domain', 'Decisions know the contracts and each other.', '^src/domain/', '^src/(domain|contracts)/'),
     only('ports', 'Ports are made of contracts and domain types.', '^src/ports/', '^src/(ports|contracts|domain)/'),
-    only('project', 'Reading a model project needs no adapter: the engine is handed in.', '^src/project/', '^src/(project|ports|contracts|domain)/'),
+    only(
+      'project',
+      'Reading a model project needs no adapter: the engine is handed in.',
+      '^src/project/',
+      '^src/(project|ports|contracts|domain)/',
+    ),
     only(
       'adapters',
       'Adapters implement ports; of the settings they see types.',
       '^src/adapters/',
       '^src/(adapters|ports|contracts|domain|settings)(/|\\.ts$)',
     ),
-    only('workflows', 'Workflows see the domain, the contracts, and the types of activities.', '^workflows/', '^(workflows|activities|src/(contracts|domain))/'),
-    only('activities', 'Activities see ports, never adapters.', '^activities/', '^(activities|src/(ports|domain|contracts))/'),
-    only('settings', 'Settings are read by everyone and read no one.', '^src/settings(/|\\.ts$)', '^src/settings(/|\\.ts$)'),
-    only('local', 'The local stack starts processes; it does not know what they do.', '^src/local/', '^src/(local|settings|contracts)(/|\\.ts$)'),
+    only(
+      'workflows',
+      'Workflows see the domain, the contracts, and the types of activities.',
+      '^workflows/',
+      '^(workflows|activities|src/(contracts|domain))/',
+    ),
+    only(
+      'activities',
+      'Activities see ports, never adapters.',
+      '^activities/',
+      '^(activities|src/(ports|domain|contracts))/',
+    ),
+    only(
+      'settings',
+      'Settings are read by everyone and read no one.',
+      '^src/settings(/|\\.ts$)',
+      '^src/settings(/|\\.ts$)',
+    ),
+    only(
+      'local',
+      'The local stack starts processes; it does not know what they do.',
+      '^src/local/',
+      '^src/(local|settings|contracts)(/|\\.ts$)',
+    ),
 
     {
       name: 'settings-as-types',
@@ -87,7 +119,11 @@ export default {
       comment: 'A workflow is replayed: nothing of Node, and no package but Temporal’s for workflows.',
       severity: 'error',
       from: { path: '^workflows/' },
-      to: { path: ['node_modules', '^[^./]'], dependencyTypes: ['npm', 'npm-dev', 'npm-peer', 'npm-optional', 'core'], pathNot: 'node_modules/@temporalio/(workflow|common)/' },
+      to: {
+        path: ['node_modules', '^[^./]'],
+        dependencyTypes: ['npm', 'npm-dev', 'npm-peer', 'npm-optional', 'core'],
+        pathNot: 'node_modules/@temporalio/(workflow|common)/',
+      },
     },
     {
       name: 'workflows-activities-as-types',
@@ -115,7 +151,10 @@ export default {
       comment: 'What workflows import must not bring zod along. config.ts is for activities.',
       severity: 'error',
       from: { path: '^src/domain/', pathNot: '^src/domain/config\\.ts$' },
-      to: { path: '^src/contracts/(documents|events|duration)\\.ts$|^src/domain/config\\.ts$', dependencyTypesNot: TYPE_ONLY },
+      to: {
+        path: '^src/contracts/(documents|events|duration)\\.ts$|^src/domain/config\\.ts$',
+        dependencyTypesNot: TYPE_ONLY,
+      },
     },
     {
       name: 'contracts-packages',
@@ -136,7 +175,10 @@ export default {
       comment: 'Everything else comes through a port.',
       severity: 'error',
       from: { path: '^activities/' },
-      to: { dependencyTypes: ['npm', 'npm-dev', 'npm-peer', 'npm-optional'], pathNot: 'node_modules/@temporalio/activity/' },
+      to: {
+        dependencyTypes: ['npm', 'npm-dev', 'npm-peer', 'npm-optional'],
+        pathNot: 'node_modules/@temporalio/activity/',
+      },
     },
     {
       name: 'activities-node',
@@ -158,7 +200,11 @@ export default {
     exclude: { path: '(^|/)(dist|\\.refit)/' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.check.json' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'], extensions: ['.ts', '.mjs', '.js', '.json'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+      extensions: ['.ts', '.mjs', '.js', '.json'],
+    },
     reporterOptions: { text: { highlightFocused: true } },
   },
 };

@@ -20,7 +20,10 @@ export default tseslint.config(
       '@typescript-eslint/prefer-promise-reject-errors': 'error',
       '@typescript-eslint/only-throw-error': 'error',
       // Types: what is only a type leaves no import behind, and a new member of a union must be handled everywhere.
-      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports', disallowTypeAnnotations: false }],
+      '@typescript-eslint/consistent-type-imports': [
+        'error',
+        { fixStyle: 'inline-type-imports', disallowTypeAnnotations: false },
+      ],
       '@typescript-eslint/consistent-type-exports': 'error',
       '@typescript-eslint/no-import-type-side-effects': 'error',
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
@@ -34,7 +37,19 @@ export default tseslint.config(
       '@typescript-eslint/no-base-to-string': 'error',
       '@typescript-eslint/restrict-template-expressions': [
         'error',
-        { allowNumber: true, allowBoolean: true, allowNullish: true, allow: [{ from: 'lib', name: ['URL', 'URLSearchParams'] }, { from: 'package', package: '@duckdb/node-api', name: ['DuckDBDoubleType', 'DuckDBVarCharType', 'DuckDBBooleanType'] }] },
+        {
+          allowNumber: true,
+          allowBoolean: true,
+          allowNullish: true,
+          allow: [
+            { from: 'lib', name: ['URL', 'URLSearchParams'] },
+            {
+              from: 'package',
+              package: '@duckdb/node-api',
+              name: ['DuckDBDoubleType', 'DuckDBVarCharType', 'DuckDBBooleanType'],
+            },
+          ],
+        },
       ],
       '@typescript-eslint/restrict-plus-operands': 'error',
       '@typescript-eslint/no-array-delete': 'error',
@@ -64,8 +79,14 @@ export default tseslint.config(
     rules: {
       'no-restricted-syntax': [
         'error',
-        { selector: "MemberExpression[object.name='process'][property.name='env']", message: 'settings are read by parseSettings and passed down' },
-        { selector: "CallExpression[callee.object.name='process'][callee.property.name='exit']", message: 'process.exit lives in src/cli/main.ts and in scripts that are processes of their own' },
+        {
+          selector: "MemberExpression[object.name='process'][property.name='env']",
+          message: 'settings are read by parseSettings and passed down',
+        },
+        {
+          selector: "CallExpression[callee.object.name='process'][callee.property.name='exit']",
+          message: 'process.exit lives in src/cli/main.ts and in scripts that are processes of their own',
+        },
       ],
     },
   },

@@ -13,17 +13,33 @@ import type { Ports } from './ports.ts';
 
 export type DatasetActivities = ReturnType<typeof createDatasetActivities>;
 
-const FORMATS: Readonly<Record<string, DataFormat>> = { parquet: 'parquet', csv: 'csv', tsv: 'csv', jsonl: 'jsonl', ndjson: 'jsonl' };
+const FORMATS: Readonly<Record<string, DataFormat>> = {
+  parquet: 'parquet',
+  csv: 'csv',
+  tsv: 'csv',
+  jsonl: 'jsonl',
+  ndjson: 'jsonl',
+};
 
 function formatOf(uri: string, given: DataFormat | undefined): DataFormat {
   if (given) return given;
   const found = FORMATS[uri.slice(uri.lastIndexOf('.') + 1).toLowerCase()];
   if (found) return found;
-  throw new DataProblem('format', `${uri}: the format cannot be told from the name; give the event a format (parquet, csv or jsonl)`);
+  throw new DataProblem(
+    'format',
+    `${uri}: the format cannot be told from the name; give the event a format (parquet, csv or jsonl)`,
+  );
 }
 
 export function createDatasetActivities({ registry, store, engine, messenger, surroundings }: Ports) {
-  async function takeFile(uri: string, arrived: DataArrived, record: DatasetRecord, folder: string, index: number, key: string) {
+  async function takeFile(
+    uri: string,
+    arrived: DataArrived,
+    record: DatasetRecord,
+    folder: string,
+    index: number,
+    key: string,
+  ) {
     const original = join(folder, `${index}.source`);
     const { sha256 } = await surroundings.fetch(uri, [record.root], original);
     const expected = arrived.sha256?.[index];
@@ -31,7 +47,12 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       throw new DataProblem('sha256', `${uri} has sha256 ${sha256}, the event says ${expected}`);
     }
     const output = join(folder, `${index}.parquet`);
-    const converted = await engine.convert({ path: original, format: formatOf(uri, arrived.format), timeColumn: record.document.time ?? null, output });
+    const converted = await engine.convert({
+      path: original,
+      format: formatOf(uri, arrived.format),
+      timeColumn: record.document.time ?? null,
+      output,
+    });
     const stored = await store.putFile(output);
     const file: DataFile = {
       digest: stored.digest,
@@ -46,12 +67,18 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     return { file, columns: converted.columns };
   }
 
-  async function checked(record: DatasetRecord, arrived: DataArrived, taken: readonly { readonly file: DataFile; readonly columns: readonly SourceColumn[] }[], latest: DatasetVersionRecord | undefined): Promise<DatasetManifest> {
+  async function checked(
+    record: DatasetRecord,
+    arrived: DataArrived,
+    taken: readonly { readonly file: DataFile; readonly columns: readonly SourceColumn[] }[],
+    latest: DatasetVersionRecord | undefined,
+  ): Promise<DatasetManifest> {
     const { name, document } = record;
     const files = taken.map((one) => one.file);
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
     if (rows === 0) throw new DataProblem('empty', `${arrived.uris.join(', ')}: no rows`);
-    if (arrived.rows !== undefined && arrived.rows !== rows) throw new DataProblem('rows', `the event says ${arrived.rows} rows, the files have ${rows}`);
+    if (arrived.rows !== undefined && arrived.rows !== rows)
+      throw new DataProblem('rows', `the event says ${arrived.rows} rows, the files have ${rows}`);
     const columns = latest?.manifest.columns ?? taken[0]?.columns ?? [];
     for (const one of taken) {
       const problem = schemaProblem(columns, one.columns, [document.id, document.time], one.file.uri);
@@ -61,8 +88,18 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     const blocking = (await engine.check(paths, document.expect)).filter((failure) => failure.severity === 'block');
     const [first] = blocking;
     if (first) {
-      const more = blocking.length > 1 ? ` (and ${blocking.length - 1} more: ${blocking.slice(1).map((one) => one.check).join(', ')})` : '';
-      throw new DataProblem(first.check, `${first.detail}${first.examples.length > 0 ? `, for example ${first.examples.slice(0, 3).join('; ')}` : ''}${more}`, first.column);
+      const more =
+        blocking.length > 1
+          ? ` (and ${blocking.length - 1} more: ${blocking
+              .slice(1)
+              .map((one) => one.check)
+              .join(', ')})`
+          : '';
+      throw new DataProblem(
+        first.check,
+        `${first.detail}${first.examples.length > 0 ? `, for example ${first.examples.slice(0, 3).join('; ')}` : ''}${more}`,
+        first.column,
+      );
     }
     const all = nextFiles(latest?.manifest.files ?? [], files, arrived.partition ?? null);
     const times = all.map((file) => file.maxTime).filter((time) => time !== null);
@@ -79,11 +116,13 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
   async function commit(record: DatasetRecord, arrived: DataArrived, key: string): Promise<IngestResult> {
     return surroundings.scratch(async (folder) => {
       const taken = [];
-      for (const [index, uri] of arrived.uris.entries()) taken.push(await takeFile(uri, arrived, record, folder, index, key));
+      for (const [index, uri] of arrived.uris.entries())
+        taken.push(await takeFile(uri, arrived, record, folder, index, key));
       for (;;) {
         const latest = await registry.latestDatasetVersion(record.name);
         const present = new Set(latest?.manifest.files.map((file) => file.sourceDigest));
-        if (taken.every((one) => present.has(one.file.sourceDigest))) return { status: 'refused', reason: `unchanged: version ${latest?.version} has these bytes` };
+        if (taken.every((one) => present.has(one.file.sourceDigest)))
+          return { status: 'refused', reason: `unchanged: version ${latest?.version} has these bytes` };
         const manifest = await checked(record, arrived, taken, latest);
         const manifestDigest = await store.putBytes(Buffer.from(canonicalJson(manifest)));
         const newRows = taken.reduce((sum, one) => sum + one.file.rows, 0);
@@ -120,7 +159,15 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     },
 
     /** Settles a refusal for each subscriber, or hands the event on to them. Repeatable: the first list of subscribers stays. */
-    async deliver({ dataset, key, result }: { readonly dataset: string; readonly key: string; readonly result: IngestResult }): Promise<void> {
+    async deliver({
+      dataset,
+      key,
+      result,
+    }: {
+      readonly dataset: string;
+      readonly key: string;
+      readonly result: IngestResult;
+    }): Promise<void> {
       const at = surroundings.now().toISOString();
       const subscribed = await registry.modelsOfDataset(dataset);
       if (result.status === 'refused' && subscribed.length === 0) {
@@ -128,7 +175,8 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         return;
       }
       for (const model of await registry.subscribe(key, subscribed, at)) {
-        if (result.status === 'refused') await registry.setFates(model, [{ key, fate: 'refused', reason: result.reason }], at);
+        if (result.status === 'refused')
+          await registry.setFates(model, [{ key, fate: 'refused', reason: result.reason }], at);
         else await messenger.eventsArrived(model, [key]);
       }
     },

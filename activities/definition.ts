@@ -7,7 +7,10 @@ import type { ModelRecord } from '../src/ports/registry.ts';
 import { FAILURES, fail, required } from './failures.ts';
 import type { Ports } from './ports.ts';
 
-export async function pinned({ registry }: Pick<Ports, 'registry'>, { model, definitionDigest }: StageRequest): Promise<ModelRecord> {
+export async function pinned(
+  { registry }: Pick<Ports, 'registry'>,
+  { model, definitionDigest }: StageRequest,
+): Promise<ModelRecord> {
   return required(await registry.definition(model, definitionDigest), `definition ${definitionDigest} of ${model}`);
 }
 

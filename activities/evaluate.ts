@@ -34,7 +34,9 @@ export function createEvaluateActivities(ports: Ports) {
       source: bundle.source,
       features: bundle.features,
       classes: bundle.classes,
-      trainedOn: await Promise.all([snapshot.parts.train.digest, snapshot.parts.validation.digest].map((digest) => store.pathOf(digest))),
+      trainedOn: await Promise.all(
+        [snapshot.parts.train.digest, snapshot.parts.validation.digest].map((digest) => store.pathOf(digest)),
+      ),
     };
   }
 
@@ -44,7 +46,9 @@ export function createEvaluateActivities(ports: Ports) {
   }
 
   return {
-    async evaluateRun(request: StageRequest & { readonly snapshot: string; readonly onnx: string; readonly predictions: string }): Promise<EvaluateResult> {
+    async evaluateRun(
+      request: StageRequest & { readonly snapshot: string; readonly onnx: string; readonly predictions: string },
+    ): Promise<EvaluateResult> {
       const done = resultOf(required(await registry.run(request.run), request.run));
       if (done) return done;
       const { document } = await pinned(ports, request);
@@ -71,14 +75,30 @@ export function createEvaluateActivities(ports: Ports) {
           });
           const value = evaluation.metrics[metric];
           const gates = [
-            { gate: 'parity', status: 'passed' as const, detail: `the ONNX file agrees with the trainer to ${parity.toExponential(1)}` },
+            {
+              gate: 'parity',
+              status: 'passed' as const,
+              detail: `the ONNX file agrees with the trainer to ${parity.toExponential(1)}`,
+            },
             value === undefined || !Number.isFinite(value)
-              ? { gate: metric, status: 'inconclusive' as const, detail: `${metric} is undefined on ${evaluation.rows} held-out rows` }
-              : { gate: metric, status: 'passed' as const, detail: `${value.toFixed(4)} on ${evaluation.rows} held-out rows` },
+              ? {
+                  gate: metric,
+                  status: 'inconclusive' as const,
+                  detail: `${metric} is undefined on ${evaluation.rows} held-out rows`,
+                }
+              : {
+                  gate: metric,
+                  status: 'passed' as const,
+                  detail: `${value.toFixed(4)} on ${evaluation.rows} held-out rows`,
+                },
             ...document.gates.map((one) => judgeGate(one, evaluation, champion !== null)),
           ];
           const measured = { name: metric, value: value ?? 0 };
-          await registry.updateRun(request.run, { stage: 'register', evaluation, gates, metric: measured }, surroundings.now().toISOString());
+          await registry.updateRun(
+            request.run,
+            { stage: 'register', evaluation, gates, metric: measured },
+            surroundings.now().toISOString(),
+          );
           return { metric: measured, gates, ...overall(gates) };
         });
       } catch (error) {
@@ -88,7 +108,9 @@ export function createEvaluateActivities(ports: Ports) {
     },
 
     /** Binds file, features, label and schema under one digest, to which approvals are bound. */
-    async registerVersion(request: StageRequest & { readonly snapshot: string; readonly onnx: string }): Promise<RegisterResult> {
+    async registerVersion(
+      request: StageRequest & { readonly snapshot: string; readonly onnx: string },
+    ): Promise<RegisterResult> {
       const record = await pinned(ports, request);
       const { document } = record;
       const run = required(await registry.run(request.run), request.run);

@@ -8,6 +8,7 @@ import { SETTLED_FATES } from '../src/contracts/values.ts';
 import { lifecycleConfig, rolloutAnalysis, rolloutSteps } from '../src/domain/config.ts';
 import { rollbackRequestKey, rolloutRequestKey, rolloutWorkflowId, runWorkflowId } from '../src/domain/ids.ts';
 import { DAY_MS } from '../src/domain/retraining.ts';
+import { onlyChampion } from '../src/domain/rollout.ts';
 import type { DeploymentRecord, EventRecord, RunRecord } from '../src/ports/registry.ts';
 import { required } from './failures.ts';
 import type { Ports } from './ports.ts';
@@ -37,13 +38,18 @@ function rolloutInput(record: DeploymentRecord, document: ModelDocument): m.Roll
     reason: record.reason ?? `decision on ${record.run ?? 'a rollback'}`,
   };
 }
-const activeRollout = (record: DeploymentRecord): m.ActiveRollout => ({ deployment: record.deployment, kind: record.kind, toVersion: record.toVersion });
+const activeRollout = (record: DeploymentRecord): m.ActiveRollout => ({
+  deployment: record.deployment,
+  kind: record.kind,
+  toVersion: record.toVersion,
+});
 
 export function createLifecycleActivities({ registry, messenger, surroundings }: Ports) {
   const now = (): string => surroundings.now().toISOString();
 
   async function documentOf(model: string, definitionDigest: string | null): Promise<ModelDocument> {
-    const record = definitionDigest === null ? await registry.model(model) : await registry.definition(model, definitionDigest);
+    const record =
+      definitionDigest === null ? await registry.model(model) : await registry.definition(model, definitionDigest);
     return required(record, `definition of ${model}`).document;
   }
   async function rolloutOf(record: DeploymentRecord): Promise<m.RolloutInput> {
@@ -63,7 +69,24 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
       return { key: event.key, kind: 'drift', receivedAtMs, rows: 0, drift };
     }
     const version = await registry.datasetVersionOfEvent(event.target.name, event.key);
-    return version ? { key: event.key, kind: 'data', receivedAtMs: Math.max(receivedAtMs, Date.parse(version.createdAt)), rows: version.newRows, drift: null } : null;
+    return version
+      ? {
+          key: event.key,
+          kind: 'data',
+          receivedAtMs: Math.max(receivedAtMs, Date.parse(version.createdAt)),
+          rows: version.newRows,
+          drift: null,
+        }
+      : null;
+  }
+
+  /** Takes traffic off the challenger of a rollout that nobody looks after any more. */
+  async function restoreChampion(model: string, deployment: number): Promise<void> {
+    const [champion, plan] = await Promise.all([registry.champion(model), registry.plan(model)]);
+    if (!champion || !plan || plan.entries.every((entry) => entry.role === 'champion')) return;
+    const revision = plan.deployment === deployment ? plan.revision + 1 : 1;
+    const note = { step: 'roll back', detail: 'the workflow of the rollout was ended from outside' };
+    await registry.writePlan({ model, deployment, revision, entries: onlyChampion(champion.version) }, note, now());
   }
 
   return {
@@ -78,27 +101,42 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
       ]);
       const nowMs = surroundings.now().getTime();
       const deployed = new Set(deployments.map((deployment) => deployment.run));
-      const approved = runs.filter((run) => run.outcome === 'approved' && run.version !== null && !deployed.has(run.run));
+      const approved = runs.filter(
+        (run) => run.outcome === 'approved' && run.version !== null && !deployed.has(run.run),
+      );
       const [open] = openRuns;
-      const active = deployments.filter((deployment) => deployment.outcome === null).sort((a, b) => b.deployment - a.deployment)[0];
+      const active = deployments
+        .filter((deployment) => deployment.outcome === null)
+        .sort((a, b) => b.deployment - a.deployment)[0];
       const ended = runs.map((run) => run.finishedAt).filter((at) => at !== null);
       return {
         config: record ? lifecycleConfig(record.document, record.definitionDigest) : null,
         revision: record?.revision ?? 0,
         championVersion: champion?.version ?? null,
-        run: open ? { active: { run: open.run, awaiting: open.stage === 'decide', superseding: false }, start: runInput(open) } : null,
+        run: open
+          ? { active: { run: open.run, awaiting: open.stage === 'decide', superseding: false }, start: runInput(open) }
+          : null,
         rollout: active ? { active: activeRollout(active), start: await rolloutOf(active) } : null,
-        approved: approved.sort((a, b) => a.number - b.number).flatMap((run) => (run.version === null ? [] : [{ run: run.run, version: run.version }])),
+        approved: approved
+          .sort((a, b) => a.number - b.number)
+          .flatMap((run) => (run.version === null ? [] : [{ run: run.run, version: run.version }])),
         runStartsMs: runs.map((run) => Date.parse(run.startedAt)).filter((at) => at > nowMs - DAY_MS),
         lastRunEndedMs: ended.length > 0 ? Math.max(...ended.map((at) => Date.parse(at))) : null,
         paused: paused !== null,
       };
     },
 
-    unsettledEvents: ({ model }: { readonly model: string }): Promise<readonly string[]> => registry.unsettled(model, 20_000),
+    unsettledEvents: ({ model }: { readonly model: string }): Promise<readonly string[]> =>
+      registry.unsettled(model, 20_000),
 
     /** Of these events, those whose fate for this model is still open, with what the policy needs. */
-    async admitEvents({ model, keys }: { readonly model: string; readonly keys: readonly string[] }): Promise<readonly m.PendingEvent[]> {
+    async admitEvents({
+      model,
+      keys,
+    }: {
+      readonly model: string;
+      readonly keys: readonly string[];
+    }): Promise<readonly m.PendingEvent[]> {
       const fates = await registry.fates(model, keys);
       const open: m.PendingEvent[] = [];
       for (const key of keys) {
@@ -111,7 +149,19 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
       return open;
     },
 
-    async recordFates({ model, fates }: { readonly model: string; readonly fates: readonly { readonly key: string; readonly fate: Fate; readonly run?: string; readonly reason?: string; readonly waitsFor?: string }[] }): Promise<void> {
+    async recordFates({
+      model,
+      fates,
+    }: {
+      readonly model: string;
+      readonly fates: readonly {
+        readonly key: string;
+        readonly fate: Fate;
+        readonly run?: string;
+        readonly reason?: string;
+        readonly waitsFor?: string;
+      }[];
+    }): Promise<void> {
       await registry.setFates(model, fates, now());
     },
 
@@ -128,7 +178,15 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
       return { run: record.run, start: record.outcome === null ? runInput(record) : null };
     },
 
-    async openRollout({ model, run, version }: { readonly model: string; readonly run: string; readonly version: number }): Promise<m.OpenedRollout> {
+    async openRollout({
+      model,
+      run,
+      version,
+    }: {
+      readonly model: string;
+      readonly run: string;
+      readonly version: number;
+    }): Promise<m.OpenedRollout> {
       const record = await registry.openDeployment({
         model,
         requestKey: rolloutRequestKey(run),
@@ -139,29 +197,64 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
         reason: `decision on ${run}`,
         at: now(),
       });
-      if (record.outcome !== null) return { status: 'refused', reason: `deployment ${record.deployment} of ${run} has ended: ${record.outcome}` };
+      if (record.outcome !== null)
+        return { status: 'refused', reason: `deployment ${record.deployment} of ${run} has ended: ${record.outcome}` };
       return { status: 'opened', active: activeRollout(record), start: await rolloutOf(record) };
     },
 
-    async openRollback({ model, requestId, actor, to, reason, activeRollout: active }: m.RollbackUpdate & { readonly model: string; readonly activeRollout: number | null }): Promise<m.OpenedRollout> {
+    async openRollback({
+      model,
+      requestId,
+      actor,
+      to,
+      reason,
+      activeRollout: active,
+    }: m.RollbackUpdate & { readonly model: string; readonly activeRollout: number | null }): Promise<m.OpenedRollout> {
       const champion = await registry.champion(model);
       if (!champion) return { status: 'refused', reason: `${model} has no champion to go back from` };
       const former = await registry.formerChampions(model);
       // In the middle of a rollout "back" means back to what served before it: the champion itself.
       // Else the champion before: not one that was itself left by a rollback, which is newer than what serves now.
-      const before = Math.max(...former.map((version) => version.version).filter((version) => version < champion.version));
+      const before = Math.max(
+        ...former.map((version) => version.version).filter((version) => version < champion.version),
+      );
       const target = to ?? (active !== null ? champion.version : Number.isFinite(before) ? before : undefined);
-      if (target === undefined) return { status: 'refused', reason: `${model} has no earlier champion than version ${champion.version}` };
-      const isKnown = target === champion.version ? active !== null : former.some((version) => version.version === target);
+      if (target === undefined)
+        return { status: 'refused', reason: `${model} has no earlier champion than version ${champion.version}` };
+      const isKnown =
+        target === champion.version ? active !== null : former.some((version) => version.version === target);
       if (!isKnown) {
         const choice = former.map((version) => version.version).join(', ') || 'none';
-        return { status: 'refused', reason: `version ${target} ${target === champion.version ? 'serves already' : 'never was champion'}; earlier champions: ${choice}` };
+        return {
+          status: 'refused',
+          reason: `version ${target} ${target === champion.version ? 'serves already' : 'never was champion'}; earlier champions: ${choice}`,
+        };
       }
-      const record = await registry.openDeployment({ model, requestKey: rollbackRequestKey(model, requestId), kind: 'rollback', run: null, toVersion: target, actor, reason, at: now() });
+      const record = await registry.openDeployment({
+        model,
+        requestKey: rollbackRequestKey(model, requestId),
+        kind: 'rollback',
+        run: null,
+        toVersion: target,
+        actor,
+        reason,
+        at: now(),
+      });
+      // The request of an earlier rollback, repeated: it must not fence a rollout that came after it.
+      if (record.outcome !== null)
+        return {
+          status: 'refused',
+          reason: `deployment ${record.deployment} of this request has ended: ${record.outcome}`,
+        };
       return { status: 'opened', active: activeRollout(record), start: await rolloutOf(record) };
     },
 
-    async setPaused({ model, actor, reason, paused }: m.PauseUpdate & { readonly model: string; readonly paused: boolean }): Promise<void> {
+    async setPaused({
+      model,
+      actor,
+      reason,
+      paused,
+    }: m.PauseUpdate & { readonly model: string; readonly paused: boolean }): Promise<void> {
       await registry.setPaused(model, paused ? { by: actor, reason } : null, now());
     },
 
@@ -169,20 +262,38 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
      * What has ended without a report. A workflow that a person terminated leaves an open row: it is closed here, so that no
      * slot is stranded.
      */
-    async inspectSlots({ model, run, deployment }: { readonly model: string; readonly run: string | null; readonly deployment: number | null }): Promise<{ readonly run: m.RunFinishedSignal | null; readonly rollout: m.RolloutFinishedSignal | null }> {
+    async inspectSlots({
+      model,
+      run,
+      deployment,
+    }: {
+      readonly model: string;
+      readonly run: string | null;
+      readonly deployment: number | null;
+    }): Promise<{ readonly run: m.RunFinishedSignal | null; readonly rollout: m.RolloutFinishedSignal | null }> {
       const lost = async (id: string): Promise<boolean> => (await messenger.state(id)) !== 'running';
       let endedRun: m.RunFinishedSignal | null = null;
       if (run !== null) {
         const isLost = await lost(runWorkflowId(model, run));
         let record = required(await registry.run(run), run);
-        if (record.outcome === null && isLost) record = await registry.finishRun(run, 'failed', 'its workflow was ended from outside', now());
+        if (record.outcome === null && isLost)
+          record = await registry.finishRun(run, 'failed', 'its workflow was ended from outside', now());
         if (record.outcome !== null) endedRun = { run, outcome: record.outcome, version: record.version };
       }
       let endedRollout: m.RolloutFinishedSignal | null = null;
       if (deployment !== null) {
         const isLost = await lost(rolloutWorkflowId(model, deployment));
         let record = required(await registry.deployment(model, deployment), `deployment ${deployment}`);
-        if (record.outcome === null && isLost) record = await registry.finishDeployment(model, deployment, 'aborted', 'its workflow was ended from outside', now());
+        if (record.outcome === null && isLost) {
+          await restoreChampion(model, deployment);
+          record = await registry.finishDeployment(
+            model,
+            deployment,
+            'aborted',
+            'its workflow was ended from outside',
+            now(),
+          );
+        }
         if (record.outcome !== null) endedRollout = { deployment, outcome: record.outcome };
       }
       return { run: endedRun, rollout: endedRollout };

@@ -22,9 +22,19 @@ export function createRolloutActivities({ registry, messenger, notifier, surroun
   const now = (): string => surroundings.now().toISOString();
 
   return {
-    async writePlan({ plan, step, detail }: { readonly plan: TrafficPlan; readonly step: string; readonly detail: string }): Promise<{ readonly status: 'written' | 'same' } | { readonly status: 'stale'; readonly current: number }> {
+    async writePlan({
+      plan,
+      step,
+      detail,
+    }: {
+      readonly plan: TrafficPlan;
+      readonly step: string;
+      readonly detail: string;
+    }): Promise<{ readonly status: 'written' | 'same' } | { readonly status: 'stale'; readonly current: number }> {
       const written = await registry.writePlan(plan, { step, detail }, now());
-      return written.status === 'stale' ? { status: 'stale', current: written.current?.deployment ?? plan.deployment } : written;
+      return written.status === 'stale'
+        ? { status: 'stale', current: written.current?.deployment ?? plan.deployment }
+        : written;
     },
 
     /** Lasts as long as the step: the servers' reports are judged here, so that history stays small. */
@@ -45,27 +55,75 @@ export function createRolloutActivities({ registry, messenger, notifier, surroun
       }
     },
 
-    async promote({ plan }: { readonly plan: TrafficPlan }): Promise<{ readonly status: 'promoted' } | { readonly status: 'refused'; readonly reason: string; readonly stale: boolean }> {
+    async promote({
+      plan,
+    }: {
+      readonly plan: TrafficPlan;
+    }): Promise<
+      { readonly status: 'promoted' } | { readonly status: 'refused'; readonly reason: string; readonly stale: boolean }
+    > {
       const [entry] = plan.entries;
-      const version = required(entry && (await registry.version(plan.model, entry.version)), `${plan.model}@${entry?.version}`);
-      const answer = await registry.promote({ model: plan.model, deployment: plan.deployment, plan }, (context) => promotionObstacle(context, version.bundleDigest), now());
+      const version = required(
+        entry && (await registry.version(plan.model, entry.version)),
+        `${plan.model}@${entry?.version}`,
+      );
+      const answer = await registry.promote(
+        { model: plan.model, deployment: plan.deployment, plan },
+        (context) => promotionObstacle(context, version.bundleDigest),
+        now(),
+      );
       if (answer.status === 'promoted') return answer;
       const current = await registry.plan(plan.model);
       return { ...answer, stale: current !== undefined && current.deployment > plan.deployment };
     },
 
-    async alertRollout({ model, deployment, step, status, detail, alert }: { readonly model: string; readonly deployment: number; readonly step: string; readonly status: string; readonly detail: string; readonly alert: boolean }): Promise<void> {
+    async alertRollout({
+      model,
+      deployment,
+      step,
+      status,
+      detail,
+      alert,
+    }: {
+      readonly model: string;
+      readonly deployment: number;
+      readonly step: string;
+      readonly status: string;
+      readonly detail: string;
+      readonly alert: boolean;
+    }): Promise<void> {
       await registry.recordStep(model, deployment, { step, status, detail }, now());
       if (!alert) return;
       const text = `deployment ${deployment}, ${step}: ${status}, ${detail}`;
-      await registry.emit({ model, type: 'alert.raised', id: `alert.raised:${model}:${deployment}:${step}:${status}`, data: { deployment, step, text }, at: now() });
+      await registry.emit({
+        model,
+        type: 'alert.raised',
+        id: `alert.raised:${model}:${deployment}:${step}:${status}`,
+        data: { deployment, step, text },
+        at: now(),
+      });
       await notifier.notify({ model, event: 'alert.raised', text });
     },
 
-    async finishRollout({ model, deployment, outcome, reason }: { readonly model: string; readonly deployment: number; readonly outcome: RolloutOutcome; readonly reason: string }): Promise<void> {
+    async finishRollout({
+      model,
+      deployment,
+      outcome,
+      reason,
+    }: {
+      readonly model: string;
+      readonly deployment: number;
+      readonly outcome: RolloutOutcome;
+      readonly reason: string;
+    }): Promise<void> {
       const record = await registry.finishDeployment(model, deployment, outcome, reason, now());
-      const event = outcome === 'promoted' ? 'version.promoted' : outcome === 'rolled_back' ? 'version.rolledback' : 'rollout.step';
-      await notifier.notify({ model, event, text: `deployment ${deployment} of version ${record.toVersion}: ${outcome}, ${reason}` });
+      const event =
+        outcome === 'promoted' ? 'version.promoted' : outcome === 'rolled_back' ? 'version.rolledback' : 'rollout.step';
+      await notifier.notify({
+        model,
+        event,
+        text: `deployment ${deployment} of version ${record.toVersion}: ${outcome}, ${reason}`,
+      });
       await messenger.rolloutFinished(model, { deployment, outcome });
     },
   };

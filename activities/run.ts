@@ -13,7 +13,10 @@ export function createRunActivities({ registry, messenger, notifier, surrounding
   const now = (): string => surroundings.now().toISOString();
 
   async function settingsOf({ model, definitionDigest }: m.StageRequest): Promise<m.RunSettings> {
-    return runSettings(required(await registry.definition(model, definitionDigest), `definition ${definitionDigest} of ${model}`).document);
+    return runSettings(
+      required(await registry.definition(model, definitionDigest), `definition ${definitionDigest} of ${model}`)
+        .document,
+    );
   }
 
   return {
@@ -35,20 +38,40 @@ export function createRunActivities({ registry, messenger, notifier, surrounding
       });
       await registry.updateRun(run, { stage: 'decide' }, now());
       const approval = required(await registry.approval(run), `approval request of ${run}`);
-      await notifier.notify({ model, event: 'approval.requested', text: `${run}: version ${version} (${bundleDigest}) waits for ${approval.required} approval(s) until ${approval.expiresAt}` });
+      await notifier.notify({
+        model,
+        event: 'approval.requested',
+        text: `${run}: version ${version} (${bundleDigest}) waits for ${approval.required} approval(s) until ${approval.expiresAt}`,
+      });
       await messenger.runAwaits(model, { run });
       return { expiresAtMs: Date.parse(approval.expiresAt) };
     },
 
-    async submitDecision({ run, decision, via }: m.StageRequest & { readonly decision: m.DecideUpdate; readonly via: 'signal' | 'update' }): Promise<m.DecisionAnswer> {
+    async submitDecision({
+      run,
+      decision,
+      via,
+    }: m.StageRequest & {
+      readonly decision: m.DecideUpdate;
+      readonly via: 'signal' | 'update';
+    }): Promise<m.DecisionAnswer> {
       const { info } = Context.current();
       // A signal without a request id is refused by judgement below, but it is recorded under an id of its own.
       const requestId = decision.requestId || `unnamed:${info.workflowExecution?.runId ?? ''}:${info.activityId}`;
       const { verdict } = await registry.recordDecision(
         run,
-        { requestId, actor: decision.actor, decision: decision.decision, bundleDigest: decision.bundleDigest, reason: decision.reason ?? null, via },
+        {
+          requestId,
+          actor: decision.actor,
+          decision: decision.decision,
+          bundleDigest: decision.bundleDigest,
+          reason: decision.reason ?? null,
+          via,
+        },
         (context) =>
-          decision.requestId === '' || decision.actor === '' ? { status: 'refused', reason: 'a decision needs requestId, actor and bundleDigest' } : judgeDecision(context, { ...decision, requestId, reason: decision.reason ?? null, via }),
+          decision.requestId === '' || decision.actor === ''
+            ? { status: 'refused', reason: 'a decision needs requestId, actor and bundleDigest' }
+            : judgeDecision(context, { ...decision, requestId, reason: decision.reason ?? null, via }),
         now(),
       );
       if (verdict.status === 'refused') return { status: 'refused', reason: verdict.reason, settles: null };
@@ -62,10 +85,22 @@ export function createRunActivities({ registry, messenger, notifier, surrounding
     },
 
     /** Commits the outcome and reports it. The first outcome stays, so that a repetition reports the same. */
-    async finishRun({ model, run, outcome, reason }: m.StageRequest & { readonly outcome: RunOutcome; readonly reason: string }): Promise<{ readonly outcome: RunOutcome; readonly reason: string }> {
+    async finishRun({
+      model,
+      run,
+      outcome,
+      reason,
+    }: m.StageRequest & { readonly outcome: RunOutcome; readonly reason: string }): Promise<{
+      readonly outcome: RunOutcome;
+      readonly reason: string;
+    }> {
       const record = await registry.finishRun(run, outcome, reason, now());
       const settled = record.outcome ?? outcome;
-      await notifier.notify({ model, event: 'run.finished', text: `${run}: ${settled}${record.outcomeReason ? `, ${record.outcomeReason}` : ''}` });
+      await notifier.notify({
+        model,
+        event: 'run.finished',
+        text: `${run}: ${settled}${record.outcomeReason ? `, ${record.outcomeReason}` : ''}`,
+      });
       await messenger.runFinished(model, { run, outcome: settled, version: record.version });
       return { outcome: settled, reason: record.outcomeReason ?? reason };
     },

@@ -14,7 +14,9 @@ import type { Ports } from './ports.ts';
 
 export type SnapshotActivities = ReturnType<typeof createSnapshotActivities>;
 
-type Built = { readonly manifest: SnapshotManifest; readonly files: SnapshotFiles } | { readonly rejected: string; readonly files: SnapshotFiles };
+type Built =
+  | { readonly manifest: SnapshotManifest; readonly files: SnapshotFiles }
+  | { readonly rejected: string; readonly files: SnapshotFiles };
 
 export function createSnapshotActivities(ports: Ports) {
   const { registry, store, engine, surroundings } = ports;
@@ -22,8 +24,13 @@ export function createSnapshotActivities(ports: Ports) {
   async function build(record: ModelRecord, version: DatasetVersionRecord, folder: string): Promise<Built> {
     const { document } = record;
     const dataset = required(await registry.dataset(document.dataset), `dataset ${document.dataset}`);
-    const window = dataWindow(version.manifest.maxTime, document.window === undefined ? null : durationMs(document.window));
-    const paths = await Promise.all(version.manifest.files.filter((file) => inWindow(file, window)).map((file) => store.pathOf(file.digest)));
+    const window = dataWindow(
+      version.manifest.maxTime,
+      document.window === undefined ? null : durationMs(document.window),
+    );
+    const paths = await Promise.all(
+      version.manifest.files.filter((file) => inWindow(file, window)).map((file) => store.pathOf(file.digest)),
+    );
     const files = await engine.snapshot({
       files: paths,
       featuresSql: await featuresText(ports, record),
@@ -42,10 +49,19 @@ export function createSnapshotActivities(ports: Ports) {
     if (first) {
       const column = first.column === null ? '' : ` in column ${first.column}`;
       const examples = first.examples.length > 0 ? `, for example ${first.examples.slice(0, 3).join('; ')}` : '';
-      const more = blocking.length > 1 ? ` (and ${blocking.length - 1} more: ${blocking.slice(1).map((one) => one.check).join(', ')})` : '';
+      const more =
+        blocking.length > 1
+          ? ` (and ${blocking.length - 1} more: ${blocking
+              .slice(1)
+              .map((one) => one.check)
+              .join(', ')})`
+          : '';
       return { rejected: `data rejected: ${first.check}${column}: ${first.detail}${examples}${more}`, files };
     }
-    const put = async (name: string, rows: number): Promise<SnapshotPart> => ({ digest: (await store.putFile(join(folder, name))).digest, rows });
+    const put = async (name: string, rows: number): Promise<SnapshotPart> => ({
+      digest: (await store.putFile(join(folder, name))).digest,
+      rows,
+    });
     const manifest: SnapshotManifest = {
       model: record.name,
       dataset: version.dataset,
@@ -72,11 +88,20 @@ export function createSnapshotActivities(ports: Ports) {
       const run = required(await registry.run(request.run), request.run);
       if (run.snapshot !== null) {
         const done = JSON.parse(Buffer.from(await store.getBytes(run.snapshot)).toString('utf8')) as SnapshotManifest;
-        return { status: 'ready', snapshot: run.snapshot, trainRows: done.parts.train.rows, testRows: done.parts.test.rows };
+        return {
+          status: 'ready',
+          snapshot: run.snapshot,
+          trainRows: done.parts.train.rows,
+          testRows: done.parts.test.rows,
+        };
       }
       const record = await pinned(ports, request);
       const version = await registry.latestDatasetVersion(record.document.dataset);
-      if (!version) return { status: 'data_rejected', reason: `data rejected: empty: dataset ${record.document.dataset} has no version yet; publish data first` };
+      if (!version)
+        return {
+          status: 'data_rejected',
+          reason: `data rejected: empty: dataset ${record.document.dataset} has no version yet; publish data first`,
+        };
       const now = (): string => surroundings.now().toISOString();
       try {
         return await beating(() =>
@@ -86,12 +111,20 @@ export function createSnapshotActivities(ports: Ports) {
             if ('rejected' in built) return { status: 'data_rejected', reason: built.rejected };
             const snapshot = await store.putBytes(Buffer.from(canonicalJson(built.manifest)));
             await registry.updateRun(request.run, { stage: 'train', snapshot }, now());
-            return { status: 'ready', snapshot, trainRows: built.manifest.parts.train.rows, testRows: built.manifest.parts.test.rows };
+            return {
+              status: 'ready',
+              snapshot,
+              trainRows: built.manifest.parts.train.rows,
+              testRows: built.manifest.parts.test.rows,
+            };
           }),
         );
       } catch (error) {
         if (!(error instanceof DataProblem)) throw error;
-        return { status: 'data_rejected', reason: `data rejected: ${error.check}${error.column === null ? '' : ` in column ${error.column}`}: ${error.message}` };
+        return {
+          status: 'data_rejected',
+          reason: `data rejected: ${error.check}${error.column === null ? '' : ` in column ${error.column}`}: ${error.message}`,
+        };
       }
     },
   };

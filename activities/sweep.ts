@@ -47,7 +47,11 @@ export function createSweepActivities({ registry, store, drift, engine, notifier
     return output;
   }
 
-  async function detect(champion: VersionRecord, monitoring: NonNullable<ModelDocument['monitoring']>, window: Window): Promise<DriftReport> {
+  async function detect(
+    champion: VersionRecord,
+    monitoring: NonNullable<ModelDocument['monitoring']>,
+    window: Window,
+  ): Promise<DriftReport> {
     const start = new Date(window.startMs).toISOString();
     const end = new Date(window.endMs).toISOString();
     const bundle = await readJson<BundleManifest>(store, champion.bundleDigest);
@@ -73,12 +77,21 @@ export function createSweepActivities({ registry, store, drift, engine, notifier
     );
   }
 
-  async function judge(champion: VersionRecord, document: ModelDocument, window: Window, report: DriftReport): Promise<SweepRecord> {
+  async function judge(
+    champion: VersionRecord,
+    document: ModelDocument,
+    window: Window,
+    report: DriftReport,
+  ): Promise<SweepRecord> {
     const { monitoring, retraining } = document;
     const metric = champion.metric;
     const earlier = (await registry.sweeps(champion.model, 50))
       .filter((sweep) => sweep.version === champion.version && sweep.verdict !== null)
-      .map((sweep) => ({ startMs: Date.parse(sweep.windowStart), endMs: Date.parse(sweep.windowEnd), drifted: sweep.verdict !== 'stable' }));
+      .map((sweep) => ({
+        startMs: Date.parse(sweep.windowStart),
+        endMs: Date.parse(sweep.windowEnd),
+        drifted: sweep.verdict !== 'stable',
+      }));
     const verdict = judgeSweep({
       rows: report.rows,
       minRows: monitoring?.min_rows ?? 0,
@@ -105,22 +118,37 @@ export function createSweepActivities({ registry, store, drift, engine, notifier
       verdict: verdict.verdict,
       reason: verdict.reason,
       features: report.features,
-      performance: report.performance === null ? null : { metric: metric.name, value: report.performance, reference: metric.value, rows: report.labelled },
+      performance:
+        report.performance === null
+          ? null
+          : { metric: metric.name, value: report.performance, reference: metric.value, rows: report.labelled },
       at: surroundings.now().toISOString(),
     };
   }
 
   return {
     /** Idempotent by window: the first verdict stays. */
-    async sweepWindow({ model, windowEndMs }: { readonly model: string; readonly windowEndMs: number }): Promise<SweepResult> {
+    async sweepWindow({
+      model,
+      windowEndMs,
+    }: {
+      readonly model: string;
+      readonly windowEndMs: number;
+    }): Promise<SweepResult> {
       const { document } = required(await registry.model(model), `model ${model}`);
       const champion = await registry.champion(model);
-      if (!champion || !document.monitoring) return { verdict: null, reason: champion ? 'monitoring is off' : 'no champion yet' };
+      if (!champion || !document.monitoring)
+        return { verdict: null, reason: champion ? 'monitoring is off' : 'no champion yet' };
       const { monitoring } = document;
       const window = { startMs: windowEndMs - durationMs(monitoring.window), endMs: windowEndMs };
       const report = await beating(() => detect(champion, monitoring, window));
       const record = await registry.recordSweep(await judge(champion, document, window, report));
-      if (record.verdict === 'confirmed') await notifier.notify({ model, event: 'alert.raised', text: `drift of version ${champion.version} confirmed: ${record.reason}` });
+      if (record.verdict === 'confirmed')
+        await notifier.notify({
+          model,
+          event: 'alert.raised',
+          text: `drift of version ${champion.version} confirmed: ${record.reason}`,
+        });
       return { verdict: record.verdict, reason: record.reason };
     },
   };

@@ -28,7 +28,11 @@ async function requireFile(path: string, what: string): Promise<void> {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
-  if (!found || found.size === 0) throw fail(FAILURES.trainer, `the trainer exited 0 but wrote no ${what}; it must write it to the folder \`output\` of its spec`);
+  if (!found || found.size === 0)
+    throw fail(
+      FAILURES.trainer,
+      `the trainer exited 0 but wrote no ${what}; it must write it to the folder \`output\` of its spec`,
+    );
 }
 
 export function createTrainActivities(ports: Ports) {
@@ -55,7 +59,11 @@ export function createTrainActivities(ports: Ports) {
     const checkpoint = join(folder, 'checkpoint');
     await mkdir(output);
     await mkdir(checkpoint);
-    const label = { name: '__label', type: snapshot.classes.length > 0 ? ('int64' as const) : ('float64' as const), role: 'label' as const };
+    const label = {
+      name: '__label',
+      type: snapshot.classes.length > 0 ? ('int64' as const) : ('float64' as const),
+      role: 'label' as const,
+    };
     return {
       task: document.task,
       label: '__label',
@@ -74,7 +82,9 @@ export function createTrainActivities(ports: Ports) {
   async function trainIn(folder: string, request: StageRequest & { readonly snapshot: string }): Promise<TrainResult> {
     const record = await pinned(ports, request);
     const { training } = record.document;
-    const snapshot = JSON.parse(Buffer.from(await store.getBytes(request.snapshot)).toString('utf8')) as SnapshotManifest;
+    const snapshot = JSON.parse(
+      Buffer.from(await store.getBytes(request.snapshot)).toString('utf8'),
+    ) as SnapshotManifest;
     const spec = await specOf(record.document, snapshot, folder);
     const specPath = join(folder, 'spec.json');
     await writeFile(specPath, JSON.stringify(spec));

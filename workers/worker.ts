@@ -37,7 +37,12 @@ export interface RunningWorker {
   readonly stop: () => void;
 }
 
-export async function startWorker(settings: Settings, logger: Logger, queues: readonly QueueName[], python: string): Promise<RunningWorker> {
+export async function startWorker(
+  settings: Settings,
+  logger: Logger,
+  queues: readonly QueueName[],
+  python: string,
+): Promise<RunningWorker> {
   const registry = await openRegistry(settings.databaseUrl);
   const store = await openStore(settings.artifactsUrl);
   const client = await connectClient(settings.temporal);
@@ -51,11 +56,16 @@ export async function startWorker(settings: Settings, logger: Logger, queues: re
     trainer: createProcessTrainer({ python, trainersFolder: join(root, 'trainers'), environment: process.env }),
     messenger: createMessenger(client),
     notifier: createNotifier(logger, registry),
-    surroundings: createSurroundings({ scratchRoot: join(settings.home, 'scratch', 'worker'), dataRoots: settings.dataRoots }),
+    surroundings: createSurroundings({
+      scratchRoot: join(settings.home, 'scratch', 'worker'),
+      dataRoots: settings.dataRoots,
+    }),
   };
   const activities = createActivities(ports);
   const connection = await connectWorker(settings.temporal);
-  const bundle: Pick<WorkerOptions, 'workflowBundle'> = { workflowBundle: { codePath: join(root, 'dist', 'workflow-bundle.js') } };
+  const bundle: Pick<WorkerOptions, 'workflowBundle'> = {
+    workflowBundle: { codePath: join(root, 'dist', 'workflow-bundle.js') },
+  };
   const workers = await Promise.all(
     queues.map((queue) =>
       Worker.create({

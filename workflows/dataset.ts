@@ -2,7 +2,15 @@
  * dataset/NAME: takes in arrivals one after another, so that versions have an order, and hands each on to the lifecycles
  * subscribed at that time. What it carries is the queue of keys; all else is in the registry.
  */
-import { allHandlersFinished, condition, continueAsNew, proxyActivities, setCurrentDetails, setHandler, workflowInfo } from '@temporalio/workflow';
+import {
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type { DatasetActivities } from '../activities/dataset.ts';
 import type { DatasetInput } from '../src/contracts/messages.ts';
 import { dataArrivedSignal, datasetStatusQuery } from './messages.ts';
@@ -18,7 +26,9 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
   });
   setHandler(datasetStatusQuery, () => ({ dataset: input.dataset, waiting: queue.length }));
   for (;;) {
-    setCurrentDetails(queue.length === 0 ? 'Waits for the next arrival.' : `Takes in ${queue[0]}; ${queue.length - 1} more wait.`);
+    setCurrentDetails(
+      queue.length === 0 ? 'Waits for the next arrival.' : `Takes in ${queue[0]}; ${queue.length - 1} more wait.`,
+    );
     await condition(() => queue.length > 0 || workflowInfo().continueAsNewSuggested);
     const [key] = queue;
     if (key !== undefined) {

@@ -35,9 +35,16 @@ const BATCH = 1_000;
 /** How often a slot's workflow is looked at: one that a person terminated never reports back. */
 const INSPECT_MS = 15 * 60_000;
 
+/** Answers that are remembered over a continue-as-new, for a client that repeats its request. */
+const REMEMBERED = 100;
+
 type Work = () => Promise<void>;
 
-export async function lifecycle(input: m.LifecycleInput): Promise<void> {
+interface Carried {
+  readonly started?: readonly { readonly requestId: string; readonly run: string }[];
+}
+
+export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void> {
   const { model } = input;
   const arrived: string[] = [];
   const pending = new Map<string, m.PendingEvent>();
@@ -46,7 +53,9 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
   const requests: m.StartRequest[] = [...(input.requests ?? [])];
   /** What outside detectors reported, for confirm_drift. */
   let driftWindows: readonly m.DriftWindow[] = input.driftWindows ?? [];
-  const answers = new Map<string, m.StartRunAnswer>();
+  const answers = new Map<string, m.StartRunAnswer>(
+    (input.started ?? []).map(({ requestId, run }) => [requestId, { status: 'started', run }]),
+  );
   /** Steps that messages ask for; the main loop takes them one after another, so that none sees another half done. */
   const work: Work[] = [];
   let facts: m.LifecycleFacts | null = null;
@@ -86,7 +95,7 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
     work.push(() => runEnded(signal));
   });
   setHandler(msg.rolloutFinishedSignal, (signal) => {
-    work.push(() => rolloutEnded(signal.deployment));
+    work.push(() => rolloutEnded(signal));
   });
   setHandler(msg.applyDefinitionUpdate, (update) =>
     enqueue(async () => {
@@ -97,12 +106,20 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
       if (isChange) {
         const stale = requests.findIndex((request) => request.trigger === 'definition');
         if (stale >= 0) requests.splice(stale, 1);
-        requests.push({ requestId: update.requestId, trigger: 'definition', actor: update.actor, reason: `definition ${revision} applied by ${update.actor}` });
+        requests.push({
+          requestId: update.requestId,
+          trigger: 'definition',
+          actor: update.actor,
+          reason: `definition ${revision} applied by ${update.actor}`,
+        });
       }
       return { status: 'applied' as const };
     }),
   );
   setHandler(msg.startRunUpdate, async (update) => {
+    // Asked again it must not stand in the queue again: there it would supersede the very run that it opened.
+    const before = answers.get(update.requestId);
+    if (before?.status === 'started') return before;
     const same = (request: m.StartRequest): boolean => request.requestId === update.requestId;
     if (!requests.some(same)) requests.push({ ...update, trigger: 'manual' });
     answers.delete(update.requestId);
@@ -152,11 +169,19 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
     staticSummary: summary.slice(0, 200),
   });
   const startRun = (start: m.RunInput, reason: string): Promise<void> =>
-    startOnce(() => startChild<typeof run>('run', { ...child(runWorkflowId(model, start.run), `${start.trigger}: ${reason}`), args: [start] }));
+    startOnce(() =>
+      startChild<typeof run>('run', {
+        ...child(runWorkflowId(model, start.run), `${start.trigger}: ${reason}`),
+        args: [start],
+      }),
+    );
   const startRollout = (start: m.RolloutInput): Promise<void> =>
     startOnce(() =>
       startChild<typeof rollout>('rollout', {
-        ...child(rolloutWorkflowId(model, start.deployment), `${start.kind} to version ${start.toVersion}: ${start.reason}`),
+        ...child(
+          rolloutWorkflowId(model, start.deployment),
+          `${start.kind} to version ${start.toVersion}: ${start.reason}`,
+        ),
         args: [start],
       }),
     );
@@ -173,18 +198,26 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
   async function runEnded(signal: m.RunFinishedSignal): Promise<void> {
     const { run, approved } = known();
     if (run?.active.run === signal.run) change({ run: null, lastRunEndedMs: Date.now() });
-    const isNew = signal.outcome === 'approved' && signal.version !== null && !approved.some((one) => one.run === signal.run);
-    if (isNew && signal.version !== null) change({ approved: [...approved, { run: signal.run, version: signal.version }] });
+    const isNew =
+      signal.outcome === 'approved' && signal.version !== null && !approved.some((one) => one.run === signal.run);
+    if (isNew && signal.version !== null)
+      change({ approved: [...approved, { run: signal.run, version: signal.version }] });
   }
 
-  async function rolloutEnded(deployment: number): Promise<void> {
+  async function rolloutEnded({ deployment, outcome }: m.RolloutFinishedSignal): Promise<void> {
     const { championVersion } = await activities.loadLifecycle({ model });
     change({ championVersion });
+    // They spoke of the champion before.
+    if (outcome === 'promoted') driftWindows = [];
     if (known().rollout?.active.deployment === deployment) change({ rollout: null });
   }
 
   async function rollBack(update: m.RollbackUpdate): Promise<m.RollbackAnswer> {
-    const opened = await activities.openRollback({ model, ...update, activeRollout: known().rollout?.active.deployment ?? null });
+    const opened = await activities.openRollback({
+      model,
+      ...update,
+      activeRollout: known().rollout?.active.deployment ?? null,
+    });
     if (opened.status === 'refused') return opened;
     const active = known().rollout?.active;
     if (active && active.deployment !== opened.active.deployment) {
@@ -198,7 +231,10 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
   }
 
   /** A workflow that has closed meanwhile needs no telling: it reports back, or inspection finds it. */
-  async function tellWorkflow(id: string, send: (handle: ReturnType<typeof getExternalWorkflowHandle>) => Promise<void>): Promise<void> {
+  async function tellWorkflow(
+    id: string,
+    send: (handle: ReturnType<typeof getExternalWorkflowHandle>) => Promise<void>,
+  ): Promise<void> {
     try {
       await send(getExternalWorkflowHandle(id));
     } catch (error) {
@@ -222,13 +258,18 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
       ...next.coalesce.map((one) => ({ key: one.key, fate: 'coalesced' as const, run: one.run, reason: one.reason })),
       ...held.map((one) => ({ key: one.key, fate: 'held' as const, waitsFor: one.waitsFor, reason: one.reason })),
     ];
-    for (let at = 0; at < fates.length; at += BATCH) await activities.recordFates({ model, fates: fates.slice(at, at + BATCH) });
+    for (let at = 0; at < fates.length; at += BATCH)
+      await activities.recordFates({ model, fates: fates.slice(at, at + BATCH) });
     for (const one of held) told.set(one.key, one.waitsFor);
     for (const one of [...next.refuse, ...next.coalesce]) forget(one.key);
   }
   function forget(key: string): void {
     const event = pending.get(key);
-    if (event?.drift && event.drift.verdict === null) {
+    if (
+      event?.drift &&
+      event.drift.verdict === null &&
+      (event.drift.version === null || event.drift.version === known().championVersion)
+    ) {
       const { windowStartMs: startMs, windowEndMs: endMs } = event.drift;
       driftWindows = [...driftWindows, { startMs, endMs, drifted: true }].slice(-50);
     }
@@ -239,7 +280,9 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
   async function openRun(start: NonNullable<PolicyPlan['start']>, config: m.LifecycleConfig): Promise<void> {
     const opened = await activities.openRun({
       model,
-      requestKey: start.request ? `${start.request.trigger}:${start.request.requestId}` : `event:${start.eventKeys[0] ?? ''}`,
+      requestKey: start.request
+        ? `${start.request.trigger}:${start.request.requestId}`
+        : `event:${start.eventKeys[0] ?? ''}`,
       trigger: start.trigger,
       eventKeys: start.eventKeys,
       requester: start.request?.actor ?? null,
@@ -251,7 +294,11 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
       requests.splice(requests.indexOf(start.request), 1);
       answers.set(start.request.requestId, { status: 'started', run: opened.run });
     }
-    if (opened.start === null) return;
+    if (opened.start === null) {
+      // A request from before: its run has ended, and the events that were to go along do not stand behind it.
+      arrived.push(...start.eventKeys);
+      return;
+    }
     const nowMs = Date.now();
     change({
       run: { active: { run: opened.run, awaiting: false, superseding: false }, start: opened.start },
@@ -262,17 +309,33 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
 
   async function applyPolicy(): Promise<void> {
     const { config, run } = known();
-    if (config === null) return;
-    const state = { ...known(), config, run: run?.active ?? null, pending: [...pending.values()], requests, driftWindows };
+    if (config === null) {
+      for (const { requestId } of requests.splice(0))
+        answers.set(requestId, { status: 'refused', reason: `${model} was never applied` });
+      return;
+    }
+    const { rollout, approved } = known();
+    const state = {
+      ...known(),
+      config,
+      run: run?.active ?? null,
+      isChampionChanging: rollout !== null || approved.length > 0,
+      pending: [...pending.values()],
+      requests,
+      driftWindows,
+    };
     plan = decideRetraining(state, Date.now());
     await recordFates(plan);
     if (plan.supersede !== null && run) {
       change({ run: { ...run, active: { ...run.active, superseding: true } } });
-      await tellWorkflow(runWorkflowId(model, plan.supersede), (handle) => handle.signal(msg.supersedeSignal, { reason: 'a newer run takes its place' }));
+      await tellWorkflow(runWorkflowId(model, plan.supersede), (handle) =>
+        handle.signal(msg.supersedeSignal, { reason: 'a newer run takes its place' }),
+      );
     }
     if (plan.start) await openRun(plan.start, config);
     for (const request of requests) {
-      if (!answers.has(request.requestId)) answers.set(request.requestId, { status: 'held', waitsFor: plan.waitsFor ?? 'the run before it' });
+      if (!answers.has(request.requestId))
+        answers.set(request.requestId, { status: 'held', waitsFor: plan.waitsFor ?? 'the run before it' });
     }
   }
 
@@ -291,19 +354,32 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
     inspectAtMs = Date.now() + INSPECT_MS;
     const { run, rollout } = known();
     if (!run && !rollout) return;
-    const found = await activities.inspectSlots({ model, run: run?.active.run ?? null, deployment: rollout?.active.deployment ?? null });
+    const found = await activities.inspectSlots({
+      model,
+      run: run?.active.run ?? null,
+      deployment: rollout?.active.deployment ?? null,
+    });
     if (found.run) await runEnded(found.run);
-    if (found.rollout) await rolloutEnded(found.rollout.deployment);
+    if (found.rollout) await rolloutEnded(found.rollout);
   }
+
+  const started = (): NonNullable<Carried['started']> =>
+    [...answers]
+      .flatMap(([requestId, answer]) => (answer.status === 'started' ? [{ requestId, run: answer.run }] : []))
+      .slice(-REMEMBERED);
 
   function describe(): string {
     const { championVersion, run, rollout, paused } = known();
     return [
       championVersion === null ? 'No champion yet.' : `Champion: version ${championVersion}.`,
-      run ? `Run ${run.active.run} ${run.active.awaiting ? 'waits for a decision' : 'is under way'}.` : 'No run under way.',
+      run
+        ? `Run ${run.active.run} ${run.active.awaiting ? 'waits for a decision' : 'is under way'}.`
+        : 'No run under way.',
       rollout ? `Deployment ${rollout.active.deployment} brings version ${rollout.active.toVersion}.` : null,
       paused ? 'Retraining is paused.' : null,
-      plan?.waitsFor && pending.size > 0 ? `${pending.size} events held; the next run waits for ${plan.waitsFor}.` : 'No events held.',
+      plan?.waitsFor && pending.size > 0
+        ? `${pending.size} events held; the next run waits for ${plan.waitsFor}.`
+        : 'No events held.',
     ]
       .filter((line) => line !== null)
       .join('\n\n');
@@ -327,7 +403,7 @@ export async function lifecycle(input: m.LifecycleInput): Promise<void> {
     // A freed slot may let the policy or the queue go on at once.
     if (plan !== null && (plan as PolicyPlan).start !== null) continue;
     if (workflowInfo().continueAsNewSuggested && allHandlersFinished()) {
-      await continueAsNew<typeof lifecycle>({ stateVersion: 1, model, requests, driftWindows });
+      await continueAsNew<typeof lifecycle>({ stateVersion: 1, model, requests, driftWindows, started: started() });
     }
     const wakeAtMs = Math.min((plan as PolicyPlan | null)?.wakeAtMs ?? Number.POSITIVE_INFINITY, inspectAtMs);
     const mayContinue = (): boolean => workflowInfo().continueAsNewSuggested && allHandlersFinished();

@@ -8,7 +8,9 @@ export const eventsArrivedSignal = defineSignal<[m.EventKeys]>('eventsArrived');
 export const runAwaitsSignal = defineSignal<[m.RunAwaitsSignal]>('runAwaits');
 export const runFinishedSignal = defineSignal<[m.RunFinishedSignal]>('runFinished');
 export const rolloutFinishedSignal = defineSignal<[m.RolloutFinishedSignal]>('rolloutFinished');
-export const applyDefinitionUpdate = defineUpdate<{ readonly status: 'applied' }, [m.ApplyDefinitionUpdate]>('applyDefinition');
+export const applyDefinitionUpdate = defineUpdate<{ readonly status: 'applied' }, [m.ApplyDefinitionUpdate]>(
+  'applyDefinition',
+);
 export const startRunUpdate = defineUpdate<m.StartRunAnswer, [m.StartRunUpdate]>('startRun');
 export const pauseLifecycleUpdate = defineUpdate<{ readonly status: 'paused' }, [m.PauseUpdate]>('pause');
 export const resumeLifecycleUpdate = defineUpdate<{ readonly status: 'resumed' }, [m.PauseUpdate]>('resume');
@@ -18,12 +20,21 @@ export const approveSignal = defineSignal<[m.DecisionMessage]>('approve');
 export const rejectSignal = defineSignal<[m.DecisionMessage]>('reject');
 export const supersedeSignal = defineSignal<[m.SupersedeSignal]>('supersede');
 export const decideUpdate = defineUpdate<m.DecisionAnswer, [m.DecideUpdate]>('decide');
-export const cancelUpdate = defineUpdate<{ readonly status: 'cancelled' | 'refused'; readonly reason: string }, [m.CancelUpdate]>('cancel');
+export const cancelUpdate = defineUpdate<
+  { readonly status: 'cancelled' | 'refused'; readonly reason: string },
+  [m.CancelUpdate]
+>('cancel');
 
 export const fenceSignal = defineSignal<[m.FenceSignal]>('fence');
-export const pauseRolloutUpdate = defineUpdate<{ readonly status: 'paused' | 'refused' }, [m.RolloutControlUpdate]>('pause');
-export const resumeRolloutUpdate = defineUpdate<{ readonly status: 'resumed' | 'refused' }, [m.RolloutControlUpdate]>('resume');
-export const abortRolloutUpdate = defineUpdate<{ readonly status: 'aborted' | 'refused' }, [m.RolloutControlUpdate]>('abort');
+export const pauseRolloutUpdate = defineUpdate<{ readonly status: 'paused' | 'refused' }, [m.RolloutControlUpdate]>(
+  'pause',
+);
+export const resumeRolloutUpdate = defineUpdate<{ readonly status: 'resumed' | 'refused' }, [m.RolloutControlUpdate]>(
+  'resume',
+);
+export const abortRolloutUpdate = defineUpdate<{ readonly status: 'aborted' | 'refused' }, [m.RolloutControlUpdate]>(
+  'abort',
+);
 
 export const lifecycleStatusQuery = defineQuery<m.LifecycleStatus>('status');
 export const runStatusQuery = defineQuery<m.RunStatus>('status');

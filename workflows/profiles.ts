@@ -8,10 +8,20 @@ const patient = { initialInterval: 200, backoffCoefficient: 2, maximumInterval: 
 export const quick: ActivityOptions = { taskQueue: QUEUES.control, startToCloseTimeout: 60_000, retry: patient };
 
 /** Reads and writes files of data. Without the heartbeat a dead worker would be noticed after an hour only. */
-export const data: ActivityOptions = { taskQueue: QUEUES.data, startToCloseTimeout: 3_600_000, heartbeatTimeout: 10_000, retry: patient };
+export const data: ActivityOptions = {
+  taskQueue: QUEUES.data,
+  startToCloseTimeout: 3_600_000,
+  heartbeatTimeout: 10_000,
+  retry: patient,
+};
 
 /** Watches for as long as a step may last. */
-export const watch: ActivityOptions = { taskQueue: QUEUES.control, startToCloseTimeout: 30 * 86_400_000, heartbeatTimeout: 10_000, retry: patient };
+export const watch: ActivityOptions = {
+  taskQueue: QUEUES.control,
+  startToCloseTimeout: 30 * 86_400_000,
+  heartbeatTimeout: 10_000,
+  retry: patient,
+};
 
 /** Training; the limit comes from the definition. */
 export const training = (timeoutMs: number): ActivityOptions => ({

@@ -15,7 +15,13 @@ import type { RolloutActivities } from '../activities/rollout.ts';
 import type { RolloutInput, RolloutStepPlan, StepVerdict } from '../src/contracts/messages.ts';
 import type { RolloutOutcome } from '../src/contracts/values.ts';
 import { onlyChampion, stepEntries, stepName } from '../src/domain/rollout.ts';
-import { abortRolloutUpdate, fenceSignal, pauseRolloutUpdate, resumeRolloutUpdate, rolloutStatusQuery } from './messages.ts';
+import {
+  abortRolloutUpdate,
+  fenceSignal,
+  pauseRolloutUpdate,
+  resumeRolloutUpdate,
+  rolloutStatusQuery,
+} from './messages.ts';
 import { quick, watch } from './profiles.ts';
 import { show } from './visibility.ts';
 
@@ -62,13 +68,23 @@ export async function rollout(input: RolloutInput): Promise<End> {
   const end = (): End | null => stopped;
   const isPaused = (): boolean => paused !== null;
 
-  const tell = (text: string): void => setCurrentDetails(`Deployment ${deployment}: version ${toVersion}${fromVersion === null ? '' : ` against version ${fromVersion}`}.\n\n${text}`);
+  const tell = (text: string): void =>
+    setCurrentDetails(
+      `Deployment ${deployment}: version ${toVersion}${fromVersion === null ? '' : ` against version ${fromVersion}`}.\n\n${text}`,
+    );
 
   async function plan(entries: ReturnType<typeof onlyChampion>, note: string): Promise<boolean> {
     revision += 1;
     const written = await writePlan({ plan: { model, deployment, revision, entries }, step, detail: note });
-    if (written.status === 'stale') stop({ outcome: 'superseded', reason: `deployment ${written.current} has taken over` });
+    if (written.status === 'stale')
+      stop({ outcome: 'superseded', reason: `deployment ${written.current} has taken over` });
     return written.status !== 'stale';
+  }
+
+  /** Returns when the rollout may go on; a person who was told 'paused' must see no further step, and no promotion. */
+  async function unpaused(): Promise<void> {
+    if (isPaused()) tell(`Paused before or in step ${step}: ${paused}. Waits for resume or abort.`);
+    await condition(() => !isPaused() || end() !== null);
   }
 
   async function watched(plan: RolloutStepPlan, champion: number): Promise<StepVerdict | null> {
@@ -99,11 +115,12 @@ export async function rollout(input: RolloutInput): Promise<End> {
 
   /** Null when the step passed. */
   async function take(plan_: RolloutStepPlan, champion: number): Promise<End | null> {
+    await unpaused();
+    if (end()) return end();
     step = stepName(plan_);
     if (!(await plan(stepEntries(plan_, champion, toVersion), 'starts'))) return end();
     for (;;) {
-      if (isPaused()) tell(`Step ${step} is paused: ${paused}. Waits for resume or abort.`);
-      await condition(() => !isPaused() || end() !== null);
+      await unpaused();
       if (end()) return end();
       tell(`Step ${step}: waits until every live server has revision ${revision}, holds and compares.`);
       const verdict = await watched(plan_, champion);
@@ -126,6 +143,7 @@ export async function rollout(input: RolloutInput): Promise<End> {
         if (ended) return ended;
       }
     }
+    await unpaused();
     step = input.kind === 'rollback' ? 'rollback' : 'promote';
     tell(input.kind === 'rollback' ? `Goes back to version ${toVersion}: ${input.reason}.` : 'Promotes.');
     const ended = end();
@@ -137,10 +155,12 @@ export async function rollout(input: RolloutInput): Promise<End> {
   }
 
   show({ model, version: toVersion });
-  const last = await play();
+  let last = await play();
   if (last.outcome !== 'promoted' && last.outcome !== 'superseded' && fromVersion !== null) {
     step = 'roll back';
-    await plan(onlyChampion(fromVersion), last.reason);
+    // A newer deployment may have fenced this one off before its signal came.
+    if (!(await plan(onlyChampion(fromVersion), last.reason)) && last.outcome !== 'aborted')
+      last = { outcome: 'superseded', reason: 'a newer deployment has taken over' };
   }
   outcome = last.outcome;
   await finishRollout({ model, deployment, outcome: last.outcome, reason: last.reason });

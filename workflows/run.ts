@@ -16,9 +16,23 @@ import type { EvaluateActivities } from '../activities/evaluate.ts';
 import type { RunActivities } from '../activities/run.ts';
 import type { SnapshotActivities } from '../activities/snapshot.ts';
 import type { TrainActivities } from '../activities/train.ts';
-import type { DecideUpdate, DecisionAnswer, DecisionMessage, RegisterResult, RunInput, RunSettings } from '../src/contracts/messages.ts';
+import type {
+  DecideUpdate,
+  DecisionAnswer,
+  DecisionMessage,
+  RegisterResult,
+  RunInput,
+  RunSettings,
+} from '../src/contracts/messages.ts';
 import type { RunOutcome, Stage } from '../src/contracts/values.ts';
-import { approveSignal, cancelUpdate, decideUpdate, rejectSignal, runStatusQuery, supersedeSignal } from './messages.ts';
+import {
+  approveSignal,
+  cancelUpdate,
+  decideUpdate,
+  rejectSignal,
+  runStatusQuery,
+  supersedeSignal,
+} from './messages.ts';
 import { data, quick, training } from './profiles.ts';
 import { show } from './visibility.ts';
 
@@ -31,7 +45,8 @@ interface End {
   readonly reason: string;
 }
 
-const isText = (value: unknown): value is string => typeof value === 'string' && value.length > 0 && value.length <= 512;
+const isText = (value: unknown): value is string =>
+  typeof value === 'string' && value.length > 0 && value.length <= 512;
 
 /** Signals come from people's hands: what lacks a field becomes an empty text, which verification refuses with a reason. */
 function tidy(message: DecisionMessage | undefined, decision: DecideUpdate['decision']): DecideUpdate {
@@ -57,6 +72,8 @@ export async function run(input: RunInput): Promise<End> {
   let stage: Stage = 'snapshot';
   let candidate: RegisterResult | null = null;
   let stopped: End | null = null;
+  let superseded: End | null = null;
+  let closing = false;
   let outcome: RunOutcome | null = null;
   let waitsFor: string | null = null;
   let lastAnswer = '';
@@ -64,11 +81,16 @@ export async function run(input: RunInput): Promise<End> {
   const work = new CancellationScope();
   // Read through a function: handlers change it between awaits, which the compiler cannot see.
   const end = (): End | null => stopped;
+  const yields = (): End | null => superseded;
 
   async function decide(decision: DecideUpdate, via: 'signal' | 'update'): Promise<DecisionAnswer> {
+    // While the outcome is on its way to the registry, a decision would be accepted there and then not count.
+    if (closing) await condition(() => outcome !== null);
     const answer = await control.submitDecision({ ...request, decision, via });
     lastAnswer = `${decision.decision} by ${decision.actor || '(nobody)'} via ${via}: ${answer.status}, ${answer.reason}`;
-    if (answer.settles) stopped ??= { outcome: answer.settles, reason: answer.reason };
+    // Committed as accepted, so it counts, also where a newer run asked this one to give way meanwhile.
+    if (answer.settles && (stopped === null || stopped.outcome === 'superseded'))
+      stopped = { outcome: answer.settles, reason: answer.reason };
     return answer;
   }
   setHandler(approveSignal, (message) => {
@@ -78,13 +100,16 @@ export async function run(input: RunInput): Promise<End> {
     signalled.push(tidy(message, 'reject'));
   });
   setHandler(supersedeSignal, ({ reason }) => {
-    // Only what waits for a decision gives way; a run under way is let finish its work.
-    if (stage === 'decide') stopped ??= { outcome: 'superseded', reason };
+    // Only what waits for a decision gives way. Told a moment too early it does so later: it is told once.
+    superseded ??= { outcome: 'superseded', reason };
+    if (stage === 'decide') stopped ??= superseded;
   });
   setHandler(decideUpdate, (message) => decide(tidy(message, message.decision), 'update'), {
     validator: (message) => {
-      if (message?.decision !== 'approve' && message?.decision !== 'reject') throw new Error("decision must be 'approve' or 'reject'");
-      if (!isText(message.requestId) || !isText(message.actor)) throw new Error('requestId and actor must be texts of 1 to 512 characters');
+      if (message?.decision !== 'approve' && message?.decision !== 'reject')
+        throw new Error("decision must be 'approve' or 'reject'");
+      if (!isText(message.requestId) || !isText(message.actor))
+        throw new Error('requestId and actor must be texts of 1 to 512 characters');
     },
   });
   setHandler(cancelUpdate, ({ actor, reason }) => {
@@ -113,10 +138,18 @@ export async function run(input: RunInput): Promise<End> {
     const snapshot = await buildSnapshot(request);
     if (snapshot.status === 'data_rejected') return { outcome: 'data_rejected', reason: snapshot.reason };
     enter('train', `Trains on ${snapshot.trainRows} rows; ${snapshot.testRows} are held out.`);
-    const { train } = proxyActivities<TrainActivities>({ ...training(settings.trainTimeoutMs), summary: `${snapshot.trainRows} rows` });
+    const { train } = proxyActivities<TrainActivities>({
+      ...training(settings.trainTimeoutMs),
+      summary: `${snapshot.trainRows} rows`,
+    });
     const trained = await train({ ...request, snapshot: snapshot.snapshot });
     enter('evaluate', 'Evaluates the ONNX file on held-out rows, compares it with the champion, runs the gates.');
-    const evaluated = await evaluateRun({ ...request, snapshot: snapshot.snapshot, onnx: trained.onnx, predictions: trained.predictions });
+    const evaluated = await evaluateRun({
+      ...request,
+      snapshot: snapshot.snapshot,
+      onnx: trained.onnx,
+      predictions: trained.predictions,
+    });
     if (evaluated.status !== 'passed') {
       return { outcome: evaluated.status === 'failed' ? 'gate_failed' : 'inconclusive', reason: evaluated.reason };
     }
@@ -128,7 +161,9 @@ export async function run(input: RunInput): Promise<End> {
     const { expiresAtMs } = await control.requestApproval({ ...request, ...registered });
     stage = 'decide';
     show({ stage, version: registered.version });
-    let remindAtMs = Date.now() + settings.remindMs;
+    stopped ??= yields();
+    // No time between reminders means no reminders.
+    let remindAtMs = settings.remindMs > 0 ? Date.now() + settings.remindMs : Number.POSITIVE_INFINITY;
     for (;;) {
       waitsFor = `${settings.approvalRequired} approval(s) of bundle ${registered.bundleDigest}`;
       setCurrentDetails(
@@ -142,7 +177,8 @@ export async function run(input: RunInput): Promise<End> {
       await condition(allHandlersFinished);
       const ended = end();
       if (ended) return ended;
-      if (Date.now() >= expiresAtMs) return { outcome: 'expired', reason: `no decision until ${new Date(expiresAtMs).toISOString()}` };
+      if (Date.now() >= expiresAtMs)
+        return { outcome: 'expired', reason: `no decision until ${new Date(expiresAtMs).toISOString()}` };
       if (Date.now() >= remindAtMs) {
         remindAtMs += settings.remindMs;
         await control.remind({ ...request, version: registered.version });
@@ -163,11 +199,13 @@ export async function run(input: RunInput): Promise<End> {
   try {
     last = await work.run(play);
   } catch (error) {
-    if (isCancellation(error)) last = end() ?? { outcome: 'cancelled', reason: 'the workflow was cancelled in Temporal' };
+    if (isCancellation(error))
+      last = end() ?? { outcome: 'cancelled', reason: 'the workflow was cancelled in Temporal' };
     else if (error instanceof ActivityFailure) last = { outcome: 'failed', reason: rootMessage(error) };
     else throw error;
   }
   waitsFor = null;
+  closing = true;
   await CancellationScope.nonCancellable(async () => {
     const finished = await control.finishRun({ ...request, outcome: last.outcome, reason: last.reason });
     // The registry's first outcome stays, for instance one that the lifecycle gave a run it took for lost.

@@ -26,5 +26,7 @@ SELECT
   pressure,
   visib,
   precip > 0 AS is_wet,
-  visib < 3 AS is_foggy
+  visib < 3 AS is_foggy,
+  -- Warm and damp at once: thunderstorms, which the summer's delays come from.
+  temp * humid / 100 AS mugginess
 FROM source

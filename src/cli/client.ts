@@ -5,7 +5,9 @@ export class ApiClient {
   constructor(readonly url: string) {}
 
   get<T>(path: string, query: Readonly<Record<string, string | number | undefined>> = {}): Promise<T> {
-    const given = Object.entries(query).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]]));
+    const given = Object.entries(query).flatMap(([name, value]): [string, string][] =>
+      value === undefined ? [] : [[name, String(value)]],
+    );
     const search = given.length > 0 ? `?${new URLSearchParams(given)}` : '';
     return this.#send<T>('GET', path + search);
   }
@@ -19,18 +21,28 @@ export class ApiClient {
     try {
       response = await fetch(this.url + path, {
         method,
-        ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': contentType ?? 'application/json' } }),
+        ...(body === undefined
+          ? {}
+          : { body: JSON.stringify(body), headers: { 'content-type': contentType ?? 'application/json' } }),
       });
     } catch (error) {
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-      throw new CliError(EXIT.unreachable, `the gateway at ${this.url} cannot be reached (${cause}); start it with refit up, or set REFIT_URL to where it is`);
+      throw new CliError(
+        EXIT.unreachable,
+        `the gateway at ${this.url} cannot be reached (${cause}); start it with refit up, or set REFIT_URL to where it is`,
+      );
     }
     const text = await response.text();
     const answer: unknown = text === '' ? null : parse(text);
     if (response.ok) return answer as T;
-    const told = answer !== null && typeof answer === 'object' && 'error' in answer ? String(answer.error) : text.slice(0, 500);
+    const told =
+      answer !== null && typeof answer === 'object' && 'error' in answer ? String(answer.error) : text.slice(0, 500);
     const details = answer !== null && typeof answer === 'object' && 'details' in answer ? answer.details : undefined;
-    throw new CliError(response.status === 503 ? EXIT.unreachable : response.status >= 500 ? EXIT.no : EXIT.usage, told, details);
+    throw new CliError(
+      response.status === 503 ? EXIT.unreachable : response.status >= 500 ? EXIT.no : EXIT.usage,
+      told,
+      details,
+    );
   }
 }
 

@@ -8,9 +8,18 @@ import { type DataFormat, DataProblem } from '../ports/data.ts';
 import type { FeatureDrift } from '../ports/registry.ts';
 import { CliError, EXIT } from './exit.ts';
 
-const FORMATS: Readonly<Record<string, DataFormat>> = { '.parquet': 'parquet', '.csv': 'csv', '.jsonl': 'jsonl', '.ndjson': 'jsonl' };
+const FORMATS: Readonly<Record<string, DataFormat>> = {
+  '.parquet': 'parquet',
+  '.csv': 'csv',
+  '.jsonl': 'jsonl',
+  '.ndjson': 'jsonl',
+};
 
-export async function compareFiles(reference: string, current: string, threshold: number): Promise<readonly FeatureDrift[]> {
+export async function compareFiles(
+  reference: string,
+  current: string,
+  threshold: number,
+): Promise<readonly FeatureDrift[]> {
   const folder = await mkdtemp(join(tmpdir(), 'refit-compare-'));
   try {
     const engine = createDataEngine();

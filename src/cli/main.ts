@@ -56,8 +56,16 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    const isExpected = error instanceof CliError || error instanceof SettingsError || error instanceof SetupError || error instanceof StackError;
-    say(isExpected ? `refit: ${error.message}` : `refit: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    const isExpected =
+      error instanceof CliError ||
+      error instanceof SettingsError ||
+      error instanceof SetupError ||
+      error instanceof StackError;
+    say(
+      isExpected
+        ? `refit: ${error.message}`
+        : `refit: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
     return codeOf(error);
   }
 }

@@ -41,7 +41,12 @@ type Cell = string | number | null | undefined;
 /** A table that fits the terminal: the widest column gives way and wraps. */
 export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const cells = rows.map((row) => row.map((cell) => (cell === null || cell === undefined ? '-' : String(cell))));
-  const widths = head.map((title, index) => Math.max(title.length, ...cells.map((row) => Math.max(...(row[index] ?? '').split('\n').map((line) => line.length)))));
+  const widths = head.map((title, index) =>
+    Math.max(
+      title.length,
+      ...cells.map((row) => Math.max(...(row[index] ?? '').split('\n').map((line) => line.length))),
+    ),
+  );
   const available = (process.stdout.columns ?? 140) - head.length * 3 - 1;
   for (let over = widths.reduce((sum, width) => sum + width, 0) - available; over > 0; ) {
     const widest = widths.indexOf(Math.max(...widths));
@@ -51,14 +56,23 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
     widths[widest] = current - cut;
     over -= cut;
   }
-  const drawn = new Table({ head: head.map((title) => colors.bold(title)), colWidths: widths.map((width) => width + 2), wordWrap: true, wrapOnWordBoundary: false, style: { head: [], border: [] }, chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' } });
+  const drawn = new Table({
+    head: head.map((title) => colors.bold(title)),
+    colWidths: widths.map((width) => width + 2),
+    wordWrap: true,
+    wrapOnWordBoundary: false,
+    style: { head: [], border: [] },
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
+  });
   for (const row of cells) drawn.push(row.map(tone));
   return drawn.toString();
 }
 
-export const when = (time: string | null | undefined): string => (time ? time.replace('T', ' ').replace(/\.\d+Z$/, 'Z') : '-');
+export const when = (time: string | null | undefined): string =>
+  time ? time.replace('T', ' ').replace(/\.\d+Z$/, 'Z') : '-';
 export const short = (digest: string | null | undefined): string => (digest ? digest.slice(0, 12) : '-');
-export const metricText = (metric: { readonly name: string; readonly value: number } | null | undefined): string => (metric ? `${metric.name} ${metric.value.toFixed(4)}` : '-');
+export const metricText = (metric: { readonly name: string; readonly value: number } | null | undefined): string =>
+  metric ? `${metric.name} ${metric.value.toFixed(4)}` : '-';
 
 /** A number as people write it. Not Number() alone: an empty text would be 0. */
 export function numberOf(option: string, text: string): number {

@@ -8,16 +8,35 @@ export const API_VERSION = 'refit.dev/v1';
 
 const share = z.number().min(0).max(1);
 const column = z.string().min(1).max(128);
-const severity = z.enum(['block', 'warn']).default('block').describe('block: the data is rejected; warn: it is only told');
+const severity = z
+  .enum(['block', 'warn'])
+  .default('block')
+  .describe('block: the data is rejected; warn: it is only told');
 
 export const expectationSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('unique'), column, severity }),
   z.strictObject({ type: z.literal('not_null'), column, severity }),
   z.strictObject({ type: z.literal('null_share'), column, max: share, severity }),
-  z.strictObject({ type: z.literal('between'), column, min: z.number().optional(), max: z.number().optional(), severity }),
-  z.strictObject({ type: z.literal('in'), column, values: z.array(z.union([z.string(), z.number()])).min(1), severity }),
+  z.strictObject({
+    type: z.literal('between'),
+    column,
+    min: z.number().optional(),
+    max: z.number().optional(),
+    severity,
+  }),
+  z.strictObject({
+    type: z.literal('in'),
+    column,
+    values: z.array(z.union([z.string(), z.number()])).min(1),
+    severity,
+  }),
   z.strictObject({ type: z.literal('matches'), column, pattern: z.string(), severity }),
-  z.strictObject({ type: z.literal('rows'), min: z.int().nonnegative().optional(), max: z.int().nonnegative().optional(), severity }),
+  z.strictObject({
+    type: z.literal('rows'),
+    min: z.int().nonnegative().optional(),
+    max: z.int().nonnegative().optional(),
+    severity,
+  }),
 ]);
 export type Expectation = z.infer<typeof expectationSchema>;
 
@@ -56,7 +75,11 @@ export const gateSchema = z.discriminatedUnion('type', [
 export type GateDocument = z.infer<typeof gateSchema>;
 
 export const rolloutStepSchema = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('shadow'), hold: durationSchema.default('10m'), min_requests: z.int().nonnegative().default(100) }),
+  z.strictObject({
+    type: z.literal('shadow'),
+    hold: durationSchema.default('10m'),
+    min_requests: z.int().nonnegative().default(100),
+  }),
   z.strictObject({
     type: z.literal('canary'),
     weight: z.number().gt(0).lt(1).describe('Share of requests that the challenger answers'),
@@ -80,7 +103,9 @@ export const modelSchema = z.strictObject({
   features: z
     .union([z.string().endsWith('.sql'), z.array(column).min(1)])
     .describe('A file with one row-wise SELECT over `source`, or a list of columns'),
-  window: durationSchema.optional().describe('How far a run looks back from the newest event time; all rows when left out'),
+  window: durationSchema
+    .optional()
+    .describe('How far a run looks back from the newest event time; all rows when left out'),
   split: z
     .strictObject({
       type: z.enum(['time', 'random']).default('random'),
@@ -92,18 +117,30 @@ export const modelSchema = z.strictObject({
   training: z
     .strictObject({
       trainer: z.enum(['lightgbm', 'sklearn']).optional(),
-      command: z.array(z.string().min(1)).min(1).optional().describe('Any command that keeps the trainer contract, run in the project folder'),
+      command: z
+        .array(z.string().min(1))
+        .min(1)
+        .optional()
+        .describe('Any command that keeps the trainer contract, run in the project folder'),
       params: z.record(z.string(), param).default({}),
       seed: z.int().nonnegative().default(7),
       limits: z
         .strictObject({
           time: durationSchema.default('30m'),
-          memory: z.string().regex(/^\d+(MiB|GiB)$/, 'a size such as 512MiB or 4GiB').default('4GiB'),
+          memory: z
+            .string()
+            .regex(/^\d+(MiB|GiB)$/, 'a size such as 512MiB or 4GiB')
+            .default('4GiB'),
           cpu: z.int().positive().max(256).default(2),
         })
         .prefault({}),
       environment: z
-        .strictObject({ env: z.array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/)).default([]).describe('Variables that are passed through') })
+        .strictObject({
+          env: z
+            .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/))
+            .default([])
+            .describe('Variables that are passed through'),
+        })
         .prefault({}),
     })
     .refine((value) => (value.trainer === undefined) !== (value.command === undefined), {
@@ -131,7 +168,10 @@ export const modelSchema = z.strictObject({
       steps: z.array(rolloutStepSchema).default([]),
       analysis: z
         .strictObject({
-          error_rate: z.strictObject({ max_increase: share.default(0.01) }).prefault({}).describe('Absolute increase over the champion'),
+          error_rate: z
+            .strictObject({ max_increase: share.default(0.01) })
+            .prefault({})
+            .describe('Absolute increase over the champion'),
           latency_p95: z.strictObject({ max_ratio: z.number().positive().default(1.5) }).prefault({}),
         })
         .prefault({}),
@@ -145,11 +185,19 @@ export const modelSchema = z.strictObject({
       every: durationSchema.default('1h'),
       window: durationSchema.default('24h'),
       min_rows: z.int().positive().default(500),
-      threshold: z.number().positive().default(0.1).describe('Jensen-Shannon distance of a feature from which it counts as drifted'),
+      threshold: z
+        .number()
+        .positive()
+        .default(0.1)
+        .describe('Jensen-Shannon distance of a feature from which it counts as drifted'),
       share: share.default(0.1).describe('Share of drifted features from which a window is suspected'),
       performance: z
         .strictObject({
-          max_drop: z.number().nonnegative().default(0.05).describe('Loss of the deciding metric against its evaluation, once outcomes are known'),
+          max_drop: z
+            .number()
+            .nonnegative()
+            .default(0.05)
+            .describe('Loss of the deciding metric against its evaluation, once outcomes are known'),
           min_labels: z.int().positive().default(300),
         })
         .prefault({}),
@@ -161,7 +209,11 @@ export const modelSchema = z.strictObject({
       debounce: durationSchema.default('2m'),
       max_wait: durationSchema.default('30m'),
       cooldown: durationSchema.default('0s').describe('Least time between the end of a run and the start of the next'),
-      min_new_rows: z.int().nonnegative().default(0),
+      min_new_rows: z
+        .int()
+        .nonnegative()
+        .default(0)
+        .describe('Rows that must have arrived before data alone starts a run; the first run does not wait for them'),
       confirm_drift: z
         .strictObject({ windows: z.int().positive().default(2), of: z.int().positive().default(3) })
         .prefault({}),

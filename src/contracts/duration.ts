@@ -18,6 +18,7 @@ export const durationSchema = z
 /** Milliseconds of a duration that its schema has accepted. */
 export function durationMs(text: string): number {
   const value = parseDurationMs(text);
-  if (value === undefined) throw new Error(`'${text}' is no duration; write a number and a unit, such as 90s, 10m, 6h or 7d`);
+  if (value === undefined)
+    throw new Error(`'${text}' is no duration; write a number and a unit, such as 90s, 10m, 6h or 7d`);
   return value;
 }

@@ -18,7 +18,8 @@ export interface TrafficPlan {
 
 /** Upper bounds in milliseconds of the latency histogram's buckets; a last bucket holds the rest. */
 export const LATENCY_BUCKETS_MS = [
-  0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000,
+  0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 750,
+  1000, 2000, 5000,
 ] as const;
 
 /** Counts since a replica took up this (deployment, revision), for one version in one role. */

@@ -17,16 +17,7 @@ export const SETTLED_FATES = ['acted_on', 'coalesced', 'refused', 'ignored'] as 
 export const TRIGGERS = ['data', 'drift', 'schedule', 'definition', 'manual'] as const;
 export type Trigger = (typeof TRIGGERS)[number];
 
-export const STAGES = [
-  'snapshot',
-  'features',
-  'tune',
-  'train',
-  'evaluate',
-  'explain',
-  'register',
-  'decide',
-] as const;
+export const STAGES = ['snapshot', 'features', 'tune', 'train', 'evaluate', 'explain', 'register', 'decide'] as const;
 export type Stage = (typeof STAGES)[number];
 
 export const RUN_OUTCOMES = [
@@ -61,7 +52,18 @@ export const COLUMN_TYPES = ['float64', 'int64', 'string', 'bool', 'timestamp'] 
 export type ColumnType = (typeof COLUMN_TYPES)[number];
 
 /** Metrics by scikit-learn's names. */
-export const METRICS = ['roc_auc', 'log_loss', 'brier', 'accuracy', 'f1', 'precision', 'recall', 'rmse', 'mae', 'r2'] as const;
+export const METRICS = [
+  'roc_auc',
+  'log_loss',
+  'brier',
+  'accuracy',
+  'f1',
+  'precision',
+  'recall',
+  'rmse',
+  'mae',
+  'r2',
+] as const;
 export type Metric = (typeof METRICS)[number];
 
 /** Task queues, by what their work costs. */

@@ -61,8 +61,11 @@ export function entitledApprovers(policies: readonly PolicyDocument[], model: st
 }
 
 function notEntitled(context: DecisionContext, actor: string): string | null {
-  const covering = context.policies.filter((policy) => policy.models.some((pattern) => matchesModel(pattern, context.model)));
-  if (covering.length === 0) return `no Policy covers ${context.model}, so nobody is entitled; apply one that names approvers`;
+  const covering = context.policies.filter((policy) =>
+    policy.models.some((pattern) => matchesModel(pattern, context.model)),
+  );
+  if (covering.length === 0)
+    return `no Policy covers ${context.model}, so nobody is entitled; apply one that names approvers`;
   const approvers = entitledApprovers(covering, context.model);
   if (!approvers.includes(actor)) {
     return `${actor} is not an approver of ${context.model} (policy ${covering.map((policy) => policy.name).join(', ')}: ${approvers.join(', ') || 'nobody'})`;
@@ -79,13 +82,17 @@ export function judgeDecision(context: DecisionContext, decision: DecisionInput)
   if (!request) return refused(`${context.run} does not wait for a decision`);
   if (request.closed !== null) return refused(`${context.run} is decided already: ${request.closed}`);
   if (decision.bundleDigest !== request.bundleDigest) {
-    return refused(`the decision is for bundle ${decision.bundleDigest || '(none)'}, ${context.run} waits for one on ${request.bundleDigest}`);
+    return refused(
+      `the decision is for bundle ${decision.bundleDigest || '(none)'}, ${context.run} waits for one on ${request.bundleDigest}`,
+    );
   }
   if (context.now >= request.expiresAt) return refused(`the request expired at ${request.expiresAt}`);
   const why = notEntitled(context, decision.actor);
   if (why) return refused(why);
-  if (context.accepted.some((other) => other.actor === decision.actor)) return refused(`${decision.actor} has decided on ${context.run} already`);
-  if (decision.decision === 'reject') return { status: 'accepted', settles: 'rejected', detail: `rejected by ${decision.actor}` };
+  if (context.accepted.some((other) => other.actor === decision.actor))
+    return refused(`${decision.actor} has decided on ${context.run} already`);
+  if (decision.decision === 'reject')
+    return { status: 'accepted', settles: 'rejected', detail: `rejected by ${decision.actor}` };
   const counted = countedApprovals(context);
   const total = counted.length + 1;
   return {
@@ -99,7 +106,9 @@ export function judgeDecision(context: DecisionContext, decision: DecisionInput)
 export function countedApprovals(context: DecisionContext): readonly string[] {
   const digest = context.request?.bundleDigest;
   const actors = context.accepted
-    .filter((one) => one.decision === 'approve' && one.bundleDigest === digest && notEntitled(context, one.actor) === null)
+    .filter(
+      (one) => one.decision === 'approve' && one.bundleDigest === digest && notEntitled(context, one.actor) === null,
+    )
     .map((one) => one.actor);
   return [...new Set(actors)];
 }
@@ -108,7 +117,8 @@ export function countedApprovals(context: DecisionContext): readonly string[] {
 export function promotionObstacle(context: DecisionContext, bundleDigest: string): string | null {
   const { request } = context;
   if (!request) return `${context.run} has no approval request`;
-  if (request.bundleDigest !== bundleDigest) return `the decision is for bundle ${request.bundleDigest}, not ${bundleDigest}`;
+  if (request.bundleDigest !== bundleDigest)
+    return `the decision is for bundle ${request.bundleDigest}, not ${bundleDigest}`;
   if (context.accepted.some((one) => one.decision === 'reject')) return `${context.run} was rejected`;
   const counted = countedApprovals(context);
   if (counted.length < request.required) {

@@ -31,16 +31,32 @@ export interface SweepVerdict {
 
 export function judgeSweep(facts: SweepFacts): SweepVerdict {
   const { metric, performance, reference, labelled } = facts;
-  if (facts.rows < facts.minRows) return { verdict: null, reason: `${facts.rows} predictions in the window, ${facts.minRows} are needed`, concept: false };
+  if (facts.rows < facts.minRows)
+    return {
+      verdict: null,
+      reason: `${facts.rows} predictions in the window, ${facts.minRows} are needed`,
+      concept: false,
+    };
   const known = performance !== null && labelled >= facts.minLabels ? performance : null;
   const loss = known === null ? null : facts.lowerIsBetter ? known - reference : reference - known;
-  const told = known === null ? '' : `; ${metric} ${known.toFixed(4)} on ${labelled} known outcomes, ${reference.toFixed(4)} at evaluation`;
+  const told =
+    known === null
+      ? ''
+      : `; ${metric} ${known.toFixed(4)} on ${labelled} known outcomes, ${reference.toFixed(4)} at evaluation`;
   const drifted = facts.features.filter((feature) => feature.drifted);
-  const isDrifted = facts.features.length > 0 && drifted.length > 0 && drifted.length / facts.features.length >= facts.share;
-  const names = [...drifted].sort((a, b) => b.score - a.score).slice(0, 5).map((feature) => `${feature.name} ${feature.score.toFixed(2)}`);
+  const isDrifted =
+    facts.features.length > 0 && drifted.length > 0 && drifted.length / facts.features.length >= facts.share;
+  const names = [...drifted]
+    .sort((a, b) => b.score - a.score)
+    .slice(0, 5)
+    .map((feature) => `${feature.name} ${feature.score.toFixed(2)}`);
   const drift = `${drifted.length} of ${facts.features.length} features drifted${names.length > 0 ? ` (${names.join(', ')})` : ''}`;
   if (loss !== null && loss > facts.maxDrop) {
-    return { verdict: 'confirmed', reason: `${metric} lost ${loss.toFixed(4)}, at most ${facts.maxDrop}${told}; ${drift}`, concept: true };
+    return {
+      verdict: 'confirmed',
+      reason: `${metric} lost ${loss.toFixed(4)}, at most ${facts.maxDrop}${told}; ${drift}`,
+      concept: true,
+    };
   }
   if (!isDrifted) return { verdict: 'stable', reason: `${drift}${told}`, concept: false };
   if (loss !== null) {
@@ -49,7 +65,11 @@ export function judgeSweep(facts: SweepFacts): SweepVerdict {
   }
   const windows = [...facts.earlier, { ...facts.window, drifted: true }];
   if (confirmedByWindows(windows, facts.confirm)) {
-    return { verdict: 'confirmed', reason: `${drift}, in ${facts.confirm.windows} of the last ${facts.confirm.of} windows`, concept: false };
+    return {
+      verdict: 'confirmed',
+      reason: `${drift}, in ${facts.confirm.windows} of the last ${facts.confirm.of} windows`,
+      concept: false,
+    };
   }
   return { verdict: 'suspected', reason: drift, concept: false };
 }

@@ -1,48 +1,88 @@
 /** Gates: each passes, fails or is inconclusive; inconclusive never promotes. Pure. */
 import type { GateDocument } from '../contracts/documents.ts';
-import type { Evaluation, GateResult, GateStatus } from '../contracts/evaluation.ts';
+import type { Evaluation, GateResult, GateStatus, SliceMetric } from '../contracts/evaluation.ts';
 import type { Metric } from '../contracts/values.ts';
 
 const lowerIsBetter: readonly Metric[] = ['log_loss', 'brier', 'rmse', 'mae'];
 
 const digits = (value: number): string => value.toFixed(4);
 
-function threshold(name: string, metric: Metric, value: number | undefined, bound: number, atLeast: boolean): GateResult {
-  if (value === undefined || !Number.isFinite(value)) return { gate: name, status: 'inconclusive', detail: `${metric} was not measured` };
+function threshold(
+  name: string,
+  metric: Metric,
+  value: number | undefined,
+  bound: number,
+  atLeast: boolean,
+): GateResult {
+  if (value === undefined || !Number.isFinite(value))
+    return { gate: name, status: 'inconclusive', detail: `${metric} was not measured` };
   const passed = atLeast ? value >= bound : value <= bound;
-  return { gate: name, status: passed ? 'passed' : 'failed', detail: `${metric} ${digits(value)}, ${atLeast ? 'at least' : 'at most'} ${digits(bound)}` };
+  return {
+    gate: name,
+    status: passed ? 'passed' : 'failed',
+    detail: `${metric} ${digits(value)}, ${atLeast ? 'at least' : 'at most'} ${digits(bound)}`,
+  };
 }
 
-function championGate(gate: Extract<GateDocument, { type: 'champion' }>, evaluation: Evaluation, hasChampion: boolean): GateResult {
+function championGate(
+  gate: Extract<GateDocument, { type: 'champion' }>,
+  evaluation: Evaluation,
+  hasChampion: boolean,
+): GateResult {
   const name = `champion (${gate.require})`;
   if (!hasChampion) return { gate: name, status: 'not_applicable', detail: 'there is no champion yet' };
   const { comparison } = evaluation;
   if (!comparison || comparison.rows < gate.min_rows) {
-    return { gate: name, status: 'inconclusive', detail: `${comparison?.rows ?? 0} rows that neither model was trained on, ${gate.min_rows} are needed` };
+    return {
+      gate: name,
+      status: 'inconclusive',
+      detail: `${comparison?.rows ?? 0} rows that neither model was trained on, ${gate.min_rows} are needed`,
+    };
   }
   const { low, high, confidence } = comparison.interval;
-  if (![low, high, comparison.difference].every(Number.isFinite)) return { gate: name, status: 'inconclusive', detail: 'the difference could not be measured' };
+  if (![low, high, comparison.difference].every(Number.isFinite))
+    return { gate: name, status: 'inconclusive', detail: 'the difference could not be measured' };
   const numbers = `${comparison.metric} ${digits(comparison.challenger)} against ${digits(comparison.champion)} of version ${comparison.championVersion} on ${comparison.rows} rows, difference ${digits(comparison.difference)} [${digits(low)}, ${digits(high)}] at ${confidence}`;
   const bound = gate.require === 'better' ? gate.margin : -gate.margin;
   // Sure that it holds, sure that it does not, or not sure at all.
   const holds = gate.require === 'better' ? low > bound : low >= bound;
-  const status: GateStatus = holds ? 'passed' : high < bound || comparison.difference < bound ? 'failed' : 'inconclusive';
+  const status: GateStatus = holds
+    ? 'passed'
+    : high < bound || comparison.difference < bound
+      ? 'failed'
+      : 'inconclusive';
   return { gate: name, status, detail: `${numbers}; ${gate.require.replace('_', ' ')} by ${digits(gate.margin)}` };
 }
 
 function sliceGate(gate: Extract<GateDocument, { type: 'slice' }>, evaluation: Evaluation): GateResult {
   const name = `slice ${gate.slice}`;
   const slices = evaluation.slices.filter((one) => one.slice === gate.slice && one.rows >= gate.min_rows);
-  if (slices.length === 0) return { gate: name, status: 'inconclusive', detail: `no value of ${gate.slice} has ${gate.min_rows} rows` };
-  if (gate.metric !== evaluation.metric) return { gate: name, status: 'inconclusive', detail: `slices are measured by ${evaluation.metric}, not ${gate.metric}` };
+  if (slices.length === 0)
+    return { gate: name, status: 'inconclusive', detail: `no value of ${gate.slice} has ${gate.min_rows} rows` };
+  const scoreOf = (one: SliceMetric): number | null =>
+    one.metrics?.[gate.metric] ?? (gate.metric === evaluation.metric ? one.score : null);
   const lower = lowerIsBetter.includes(gate.metric);
-  const failing = slices.filter((one) => one.score !== null && (lower ? one.score > gate.value : one.score < gate.value));
+  const failing = slices.filter((one) => {
+    const score = scoreOf(one);
+    return score !== null && (lower ? score > gate.value : score < gate.value);
+  });
   if (failing.length > 0) {
-    const told = failing.slice(0, 3).map((one) => `${one.value} ${digits(one.score ?? Number.NaN)} (${one.rows} rows)`);
-    return { gate: name, status: 'failed', detail: `${gate.metric} ${lower ? 'above' : 'below'} ${digits(gate.value)}: ${told.join(', ')}` };
+    const told = failing
+      .slice(0, 3)
+      .map((one) => `${one.value} ${digits(scoreOf(one) ?? Number.NaN)} (${one.rows} rows)`);
+    return {
+      gate: name,
+      status: 'failed',
+      detail: `${gate.metric} ${lower ? 'above' : 'below'} ${digits(gate.value)}: ${told.join(', ')}`,
+    };
   }
-  if (slices.every((one) => one.score === null)) return { gate: name, status: 'inconclusive', detail: `${gate.metric} is undefined on every slice` };
-  return { gate: name, status: 'passed', detail: `${slices.length} values of ${gate.slice} ${lower ? 'at most' : 'at least'} ${digits(gate.value)}` };
+  if (slices.every((one) => scoreOf(one) === null))
+    return { gate: name, status: 'inconclusive', detail: `${gate.metric} is undefined on every slice` };
+  return {
+    gate: name,
+    status: 'passed',
+    detail: `${slices.length} values of ${gate.slice} ${lower ? 'at most' : 'at least'} ${digits(gate.value)}`,
+  };
 }
 
 export function judgeGate(gate: GateDocument, evaluation: Evaluation, hasChampion: boolean): GateResult {
@@ -59,8 +99,12 @@ export function judgeGate(gate: GateDocument, evaluation: Evaluation, hasChampio
 }
 
 /** A failure outweighs what is inconclusive: the answer is no, whatever the rest would say. */
-export function overall(results: readonly GateResult[]): { readonly status: 'passed' | 'failed' | 'inconclusive'; readonly reason: string } {
+export function overall(results: readonly GateResult[]): {
+  readonly status: 'passed' | 'failed' | 'inconclusive';
+  readonly reason: string;
+} {
   const worst = results.find((one) => one.status === 'failed') ?? results.find((one) => one.status === 'inconclusive');
-  if (!worst) return { status: 'passed', reason: `${results.filter((one) => one.status === 'passed').length} gates passed` };
+  if (!worst)
+    return { status: 'passed', reason: `${results.filter((one) => one.status === 'passed').length} gates passed` };
   return { status: worst.status === 'failed' ? 'failed' : 'inconclusive', reason: `${worst.gate}: ${worst.detail}` };
 }

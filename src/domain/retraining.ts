@@ -13,6 +13,8 @@ export interface PolicyState {
   readonly requests: readonly StartRequest[];
   readonly run: ActiveRun | null;
   readonly championVersion: number | null;
+  /** A candidate was approved or is being rolled out: the champion that an alert speaks of may be replaced any moment. */
+  readonly isChampionChanging: boolean;
   /** Starts of earlier runs; those older than a day do not matter. */
   readonly runStartsMs: readonly number[];
   readonly lastRunEndedMs: number | null;
@@ -56,7 +58,8 @@ export function confirmedByWindows(windows: readonly DriftWindow[], rule: Lifecy
     const last = chosen.at(-1);
     if (last && window.endMs > last.startMs) {
       // The same window told twice is one observation; drifted wins, since each detector sees its own features.
-      if (window.endMs === last.endMs && window.startMs === last.startMs && window.drifted && !last.drifted) chosen[chosen.length - 1] = window;
+      if (window.endMs === last.endMs && window.startMs === last.startMs && window.drifted && !last.drifted)
+        chosen[chosen.length - 1] = window;
       continue;
     }
     if (chosen.length === rule.of) break;
@@ -70,7 +73,12 @@ function isConfirmed(event: PendingEvent, state: PolicyState): boolean {
   if (event.drift.verdict === 'confirmed') return true;
   if (event.drift.verdict !== null) return false;
   const told = state.pending.flatMap((other) =>
-    other.drift && other.drift.verdict === null ? [{ startMs: other.drift.windowStartMs, endMs: other.drift.windowEndMs, drifted: true }] : [],
+    // What speaks of another version says nothing about this champion.
+    other.drift &&
+    other.drift.verdict === null &&
+    (other.drift.version === null || other.drift.version === state.championVersion)
+      ? [{ startMs: other.drift.windowStartMs, endMs: other.drift.windowEndMs, drifted: true }]
+      : [],
   );
   return confirmedByWindows([...state.driftWindows, ...told], state.config.confirmDrift);
 }
@@ -78,7 +86,8 @@ function isConfirmed(event: PendingEvent, state: PolicyState): boolean {
 /** Why an event can never lead to a run; null when it may. */
 function refusal(event: PendingEvent, state: PolicyState): string | null {
   const { config, championVersion } = state;
-  if (!config.triggers.includes(event.kind)) return `trigger ${event.kind} is off (retraining.triggers: ${config.triggers.join(', ') || 'none'})`;
+  if (!config.triggers.includes(event.kind))
+    return `trigger ${event.kind} is off (retraining.triggers: ${config.triggers.join(', ') || 'none'})`;
   if (!event.drift || championVersion === null) return null;
   if (event.drift.version !== null && event.drift.version !== championVersion) {
     return `it speaks of version ${event.drift.version}; the champion is version ${championVersion}`;
@@ -102,7 +111,11 @@ function gatekeeper(state: PolicyState, nowMs: number): Gatekeeper | null {
     const recent = state.runStartsMs.filter((start) => start > nowMs - DAY_MS).sort((a, b) => a - b);
     const oldest = recent[recent.length - config.runsPerDay];
     if (oldest !== undefined) {
-      return { waitsFor: 'budget', reason: `${recent.length} runs in the last day, the budget is ${config.runsPerDay}`, untilMs: oldest + DAY_MS };
+      return {
+        waitsFor: 'budget',
+        reason: `${recent.length} runs in the last day, the budget is ${config.runsPerDay}`,
+        untilMs: oldest + DAY_MS,
+      };
     }
   }
   return null;
@@ -117,7 +130,7 @@ function debounceEnd(events: readonly PendingEvent[], config: LifecycleConfig): 
 
 /** What could start a run by itself, before debounce: enough rows, or confirmed drift of a champion. */
 function ready(events: readonly PendingEvent[], state: PolicyState): Ready | null {
-  if (state.championVersion !== null) {
+  if (state.championVersion !== null && !state.isChampionChanging) {
     const opener = events.find((event) => event.kind === 'drift');
     if (opener) return { trigger: 'drift', opener };
   }
@@ -125,10 +138,19 @@ function ready(events: readonly PendingEvent[], state: PolicyState): Ready | nul
   const opener = data[0];
   if (!opener) return null;
   const rows = data.reduce((sum, event) => sum + event.rows, 0);
-  return rows >= state.config.minNewRows ? { trigger: 'data', opener } : null;
+  // New rows are counted against what a champion was trained on; the first model takes what there is.
+  return state.championVersion === null || rows >= state.config.minNewRows ? { trigger: 'data', opener } : null;
 }
 
-const nothing = { refuse: [], coalesce: [], hold: [], start: null, supersede: null, wakeAtMs: null, waitsFor: null } as const;
+const nothing = {
+  refuse: [],
+  coalesce: [],
+  hold: [],
+  start: null,
+  supersede: null,
+  wakeAtMs: null,
+  waitsFor: null,
+} as const;
 
 /** Decides what happens now. Calling it again with nothing changed decides the same. */
 export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan {
@@ -139,7 +161,11 @@ export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan 
     const reason = refusal(event, state);
     if (reason !== null) refuse.push({ key: event.key, reason });
     else if (event.kind === 'drift' && state.championVersion === null && state.run !== null) {
-      coalesce.push({ key: event.key, run: state.run.run, reason: 'an alert before the first champion stands behind the first run' });
+      coalesce.push({
+        key: event.key,
+        run: state.run.run,
+        reason: 'an alert before the first champion stands behind the first run',
+      });
     } else live.push(event);
   }
   const settled = { ...nothing, refuse, coalesce };
@@ -152,7 +178,10 @@ export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan 
   const withSlot = (start: RunStart): PolicyPlan => {
     if (state.run === null) return { ...settled, start };
     const held = holdAll('run', `${state.run.run} is under way`);
-    const gives = state.run.awaiting && state.config.onNewer === 'supersede' && !state.run.superseding;
+    // Only newer data or a person's wish makes a better candidate: alerts alone would train the same one again, and a
+    // detector that repeats itself would never let anybody decide.
+    const isNewer = start.request !== null || live.some((event) => event.kind === 'data');
+    const gives = isNewer && state.run.awaiting && state.config.onNewer === 'supersede' && !state.run.superseding;
     return gives ? { ...held, supersede: state.run.run } : held;
   };
 
@@ -164,23 +193,37 @@ export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan 
       const gate = gatekeeper(state, nowMs);
       if (gate) return holdAll(gate.waitsFor, gate.reason, gate.untilMs);
     }
-    return withSlot({ trigger: request.trigger, eventKeys: live.map((event) => event.key), request, reason: request.reason ?? `asked for by ${request.actor}` });
+    return withSlot({
+      trigger: request.trigger,
+      eventKeys: live.map((event) => event.key),
+      request,
+      reason: request.reason ?? `asked for by ${request.actor}`,
+    });
   }
   if (live.length === 0) return settled;
   if (state.paused) return holdAll('pause', 'retraining is paused');
   const what = ready(live, state);
   if (!what) {
+    if (state.isChampionChanging && live.some((event) => event.kind === 'drift')) {
+      return holdAll('run', 'a rollout under way may replace the champion that the alerts speak of');
+    }
     const rows = live.reduce((sum, event) => sum + event.rows, 0);
     return rows > 0
       ? holdAll('rows', `${rows} of ${state.config.minNewRows} new rows`)
       : holdAll('rows', 'the first data: there is no champion to retrain yet');
   }
   const quietAtMs = debounceEnd(live, state.config);
-  if (nowMs < quietAtMs) return holdAll('debounce', `more events until ${new Date(quietAtMs).toISOString()}`, quietAtMs);
+  if (nowMs < quietAtMs)
+    return holdAll('debounce', `more events until ${new Date(quietAtMs).toISOString()}`, quietAtMs);
   const gate = gatekeeper(state, nowMs);
   if (gate) return holdAll(gate.waitsFor, gate.reason, gate.untilMs);
   const others = live.filter((event) => event !== what.opener).map((event) => event.key);
-  return withSlot({ trigger: what.trigger, eventKeys: [what.opener.key, ...others], request: null, reason: startReason(what, live) });
+  return withSlot({
+    trigger: what.trigger,
+    eventKeys: [what.opener.key, ...others],
+    request: null,
+    reason: startReason(what, live),
+  });
 }
 
 function startReason(what: Ready, events: readonly PendingEvent[]): string {

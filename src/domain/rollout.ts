@@ -5,7 +5,8 @@ import { LATENCY_BUCKETS_MS, type PlanEntry, type ReplicaReport, type ServingCou
 /** A replica that reported within this time is live. */
 export const LIVE_MS = 10_000;
 
-export const stepName = (step: RolloutStepPlan): string => (step.type === 'shadow' ? 'shadow' : `canary ${Math.round(step.weight * 100)} %`);
+export const stepName = (step: RolloutStepPlan): string =>
+  step.type === 'shadow' ? 'shadow' : `canary ${Math.round(step.weight * 100)} %`;
 
 export function stepEntries(step: RolloutStepPlan, champion: number, challenger: number): readonly PlanEntry[] {
   if (step.type === 'shadow') {
@@ -57,7 +58,9 @@ export function histogramQuantile(buckets: readonly number[], quantile: number):
   return LATENCY_BUCKETS_MS.at(-1) ?? null;
 }
 
-export type StepJudgement = { readonly state: 'waiting'; readonly detail: string; readonly confirmed: boolean } | ({ readonly state: 'done' } & StepVerdict);
+export type StepJudgement =
+  | { readonly state: 'waiting'; readonly detail: string; readonly confirmed: boolean }
+  | ({ readonly state: 'done' } & StepVerdict);
 
 /**
  * Judges a step by the live replicas' reports. `heldMs`: time since all of them had the revision, null before.
@@ -67,30 +70,48 @@ export type StepJudgement = { readonly state: 'waiting'; readonly detail: string
 export function judgeStep(request: WatchRequest, live: readonly ReplicaReport[], heldMs: number | null): StepJudgement {
   const { step, analysis, challengerVersion, championVersion } = request;
   if (live.length === 0) return { state: 'waiting', confirmed: false, detail: 'no live inference server' };
-  const current = live.filter((report) => report.deployment === request.deployment && report.revision === request.revision);
+  const current = live.filter(
+    (report) => report.deployment === request.deployment && report.revision === request.revision,
+  );
   const broken = current.flatMap((report) => report.failures).find((failure) => failure.version === challengerVersion);
-  if (broken) return { state: 'done', verdict: 'failed', detail: `version ${challengerVersion} does not load: ${broken.reason}` };
+  if (broken)
+    return { state: 'done', verdict: 'failed', detail: `version ${challengerVersion} does not load: ${broken.reason}` };
   if (current.length < live.length) {
-    return { state: 'waiting', confirmed: false, detail: `${current.length} of ${live.length} servers have revision ${request.revision}` };
+    return {
+      state: 'waiting',
+      confirmed: false,
+      detail: `${current.length} of ${live.length} servers have revision ${request.revision}`,
+    };
   }
   const challenger = total(current, (counts) => counts.version === challengerVersion && counts.role !== 'champion');
   const champion = total(current, (counts) => counts.version === championVersion && counts.role === 'champion');
   const dropped = current.reduce((sum, report) => sum + report.droppedLogs, 0);
   const numbers = `${challenger.requests} requests of version ${challengerVersion}, ${champion.requests} of version ${championVersion}`;
   const failure = breach(challenger, champion, analysis, step.minRequests);
-  if (failure && challenger.requests >= Math.min(20, Math.max(step.minRequests, 1))) return { state: 'done', verdict: 'failed', detail: `${failure} (${numbers})` };
-  if (heldMs === null || heldMs < step.holdMs) return { state: 'waiting', confirmed: true, detail: `holding, ${numbers}` };
+  if (failure && challenger.requests >= Math.min(20, Math.max(step.minRequests, 1)))
+    return { state: 'done', verdict: 'failed', detail: `${failure} (${numbers})` };
+  if (heldMs === null || heldMs < step.holdMs)
+    return { state: 'waiting', confirmed: true, detail: `holding, ${numbers}` };
   const short = challenger.requests < step.minRequests || champion.requests < Math.min(step.minRequests, 1);
   if (!short && dropped === 0) {
-    const p95 = [histogramQuantile(challenger.latency, 0.95), histogramQuantile(champion.latency, 0.95)].map((value) => (value === null ? 'none' : `${value.toFixed(2)} ms`));
+    const p95 = [histogramQuantile(challenger.latency, 0.95), histogramQuantile(champion.latency, 0.95)].map((value) =>
+      value === null ? 'none' : `${value.toFixed(2)} ms`,
+    );
     return { state: 'done', verdict: 'passed', detail: `${numbers}, p95 ${p95[0]} against ${p95[1]}` };
   }
-  const lack = short ? `${numbers}, ${step.minRequests} are needed` : `${dropped} predictions were dropped from the log`;
+  const lack = short
+    ? `${numbers}, ${step.minRequests} are needed`
+    : `${dropped} predictions were dropped from the log`;
   if (heldMs >= step.holdMs + request.patienceMs) return { state: 'done', verdict: 'inconclusive', detail: lack };
   return { state: 'waiting', confirmed: true, detail: lack };
 }
 
-function breach(challenger: Totals, champion: Totals, analysis: WatchRequest['analysis'], minRequests: number): string | null {
+function breach(
+  challenger: Totals,
+  champion: Totals,
+  analysis: WatchRequest['analysis'],
+  minRequests: number,
+): string | null {
   if (challenger.requests === 0) return null;
   const rate = challenger.errors / challenger.requests;
   const base = champion.requests === 0 ? 0 : champion.errors / champion.requests;

@@ -25,7 +25,10 @@ export interface ApplyAnswer {
 export async function knownOf({ registry }: Pick<Services, 'registry'>): Promise<Known> {
   const records = await registry.datasets();
   const datasets = await Promise.all(
-    records.map(async ({ name, document }) => [name, { document, columns: (await registry.latestDatasetVersion(name))?.manifest.columns ?? [] }] as const),
+    records.map(
+      async ({ name, document }) =>
+        [name, { document, columns: (await registry.latestDatasetVersion(name))?.manifest.columns ?? [] }] as const,
+    ),
   );
   return { datasets: new Map(datasets), policies: await registry.policies() };
 }
@@ -33,7 +36,10 @@ export async function knownOf({ registry }: Pick<Services, 'registry'>): Promise
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /** What a definition's digest covers: the document with its defaults, and all files that it can use. */
-function digestsOf(project: Project, manifest: ProjectManifest): { readonly projectDigest: string; readonly digestOf: (model: Project['models'][number]) => string } {
+function digestsOf(
+  project: Project,
+  manifest: ProjectManifest,
+): { readonly projectDigest: string; readonly digestOf: (model: Project['models'][number]) => string } {
   const projectDigest = sha256(Buffer.from(canonicalJson(manifest)));
   // Documents of other models in the same folder do not make a definition a new one; its own is in the digest in full.
   const own = Object.fromEntries(Object.entries(manifest.files).filter(([path]) => !/^[^/]+\.(ya?ml|md)$/.test(path)));
@@ -46,10 +52,13 @@ export async function applyProject(services: Services, updates: Updates, request
   if (project.problems.some((problem) => problem.severity === 'error')) {
     throw new ApiError(400, 'the project has problems; nothing was registered', { problems: project.problems });
   }
-  const manifest: ProjectManifest = { files: Object.fromEntries([...request.files].map(([path, bytes]) => [path, sha256(bytes)])) };
+  const manifest: ProjectManifest = {
+    files: Object.fromEntries([...request.files].map(([path, bytes]) => [path, sha256(bytes)])),
+  };
   const { projectDigest, digestOf } = digestsOf(project, manifest);
   const models = project.models.map((document) => ({ document, definitionDigest: digestOf(document) }));
-  if (request.dryRun) return { changes: await compare(services, project, models), problems: project.problems, projectDigest };
+  if (request.dryRun)
+    return { changes: await compare(services, project, models), problems: project.problems, projectDigest };
   for (const bytes of request.files.values()) await store.putBytes(bytes);
   await store.putBytes(Buffer.from(canonicalJson(manifest)));
   const changes = await registry.apply({
@@ -66,20 +75,46 @@ export async function applyProject(services: Services, updates: Updates, request
   for (const { document, definitionDigest } of models) {
     await ensureSweepSchedule(temporal, document);
     const record = await registry.model(document.name);
-    await updates.applyDefinition(document.name, { definitionDigest, actor: request.actor, requestId: `${definitionDigest}:${record?.revision ?? 0}` });
+    await updates.applyDefinition(document.name, {
+      definitionDigest,
+      actor: request.actor,
+      requestId: `${definitionDigest}:${record?.revision ?? 0}`,
+    });
   }
   return { changes, problems: project.problems, projectDigest };
 }
 
 /** What `apply` would change. */
-async function compare({ registry }: Services, project: Project, models: readonly { readonly document: { readonly name: string }; readonly definitionDigest: string }[]): Promise<readonly ApplyChange[]> {
-  const status = (present: unknown, next: unknown): ApplyChange['status'] => (present === undefined ? 'created' : canonicalJson(present) === canonicalJson(next) ? 'unchanged' : 'changed');
+async function compare(
+  { registry }: Services,
+  project: Project,
+  models: readonly { readonly document: { readonly name: string }; readonly definitionDigest: string }[],
+): Promise<readonly ApplyChange[]> {
+  const status = (present: unknown, next: unknown): ApplyChange['status'] =>
+    present === undefined ? 'created' : canonicalJson(present) === canonicalJson(next) ? 'unchanged' : 'changed';
   const policies = await registry.policies();
   const changes: ApplyChange[] = [];
-  for (const document of project.datasets) changes.push({ kind: 'Dataset', name: document.name, status: status((await registry.dataset(document.name))?.document, document) });
+  for (const document of project.datasets)
+    changes.push({
+      kind: 'Dataset',
+      name: document.name,
+      status: status((await registry.dataset(document.name))?.document, document),
+    });
   for (const { document, definitionDigest } of models) {
-    changes.push({ kind: 'Model', name: document.name, status: status((await registry.model(document.name))?.definitionDigest, definitionDigest) });
+    changes.push({
+      kind: 'Model',
+      name: document.name,
+      status: status((await registry.model(document.name))?.definitionDigest, definitionDigest),
+    });
   }
-  for (const document of project.policies) changes.push({ kind: 'Policy', name: document.name, status: status(policies.find((policy) => policy.name === document.name), document) });
+  for (const document of project.policies)
+    changes.push({
+      kind: 'Policy',
+      name: document.name,
+      status: status(
+        policies.find((policy) => policy.name === document.name),
+        document,
+      ),
+    });
   return changes;
 }

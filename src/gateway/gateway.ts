@@ -47,10 +47,33 @@ export async function startGateway(settings: Settings, logger: Logger): Promise<
   await bus.ensureTopics();
   const temporal = await connectClient(settings.temporal);
   const messenger = createMessenger(temporal);
-  const services: Services = { registry, store, bus, temporal, messenger, engine: createDataEngine(), drift: createDriftDetector(), logger, now };
-  const surroundings = createSurroundings({ scratchRoot: join(settings.home, 'scratch', 'gateway'), dataRoots: settings.dataRoots });
-  const events = await bus.subscribe({ group: 'gateway', topics: ['data', 'labels', 'drift'], lingerMs: 0, handle: createInbox({ registry, messenger, bus, logger, now }) });
-  const sink = await bus.subscribe({ group: 'sink', topics: ['predictions'], lingerMs: SINK_LINGER_MS, handle: createSink({ registry, store, surroundings, write: writePredictions, logger }) });
+  const services: Services = {
+    registry,
+    store,
+    bus,
+    temporal,
+    messenger,
+    engine: createDataEngine(),
+    drift: createDriftDetector(),
+    logger,
+    now,
+  };
+  const surroundings = createSurroundings({
+    scratchRoot: join(settings.home, 'scratch', 'gateway'),
+    dataRoots: settings.dataRoots,
+  });
+  const events = await bus.subscribe({
+    group: 'gateway',
+    topics: ['data', 'labels', 'drift'],
+    lingerMs: 0,
+    handle: createInbox({ registry, messenger, bus, logger, now }),
+  });
+  const sink = await bus.subscribe({
+    group: 'sink',
+    topics: ['predictions'],
+    lingerMs: SINK_LINGER_MS,
+    handle: createSink({ registry, store, surroundings, write: writePredictions, logger }),
+  });
   const relay = startRelay(registry, bus, logger, now);
   const http = await createHttp(services, createUpdates(temporal), () =>
     checkedAll({

@@ -1,7 +1,12 @@
 /** The HTTP side of the gateway: CloudEvents in, the API of the CLI, health, metrics, OpenAPI. */
 import swagger from '@fastify/swagger';
 import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
-import { jsonSchemaTransform, serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import {
+  jsonSchemaTransform,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod';
 import { collectDefaultMetrics, Gauge, Registry as MetricsRegistry } from 'prom-client';
 import { ApiError } from './errors.ts';
 import type { Updates } from './lifecycles.ts';
@@ -15,22 +20,44 @@ export interface Health {
   readonly checks: Readonly<Record<string, string>>;
 }
 
-export async function createHttp(services: Services, updates: Updates, health: () => Promise<Health>): Promise<FastifyInstance> {
+export async function createHttp(
+  services: Services,
+  updates: Updates,
+  health: () => Promise<Health>,
+): Promise<FastifyInstance> {
   const { logger, registry } = services;
-  const app = fastify({ loggerInstance: logger as FastifyBaseLogger, disableRequestLogging: true, forceCloseConnections: 'idle' }).withTypeProvider<ZodTypeProvider>();
+  const app = fastify({
+    loggerInstance: logger as FastifyBaseLogger,
+    disableRequestLogging: true,
+    forceCloseConnections: 'idle',
+  }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   await app.register(swagger, {
-    openapi: { openapi: '3.1.0', info: { title: 'Refit gateway', version: '1', description: 'Events in; models, runs, approvals, rollouts and answers out.' } },
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Refit gateway',
+        version: '1',
+        description: 'Events in; models, runs, approvals, rollouts and answers out.',
+      },
+    },
     transform: jsonSchemaTransform,
   });
-  app.setErrorHandler((error: Error & { readonly statusCode?: number; readonly validation?: unknown }, request, reply) => {
-    if (error instanceof ApiError) return reply.code(error.statusCode).send({ error: error.message, ...(error.details === undefined ? {} : { details: error.details }) });
-    const status = error.statusCode ?? 500;
-    if (status >= 500) logger.error({ err: error, url: request.url }, 'request failed');
-    return reply.code(status).send({ error: error.message });
-  });
-  app.setNotFoundHandler((request, reply) => reply.code(404).send({ error: `${request.method} ${request.url} is not known; GET /openapi.json lists what is` }));
+  app.setErrorHandler(
+    (error: Error & { readonly statusCode?: number; readonly validation?: unknown }, request, reply) => {
+      if (error instanceof ApiError)
+        return reply
+          .code(error.statusCode)
+          .send({ error: error.message, ...(error.details === undefined ? {} : { details: error.details }) });
+      const status = error.statusCode ?? 500;
+      if (status >= 500) logger.error({ err: error, url: request.url }, 'request failed');
+      return reply.code(status).send({ error: error.message });
+    },
+  );
+  app.setNotFoundHandler((request, reply) =>
+    reply.code(404).send({ error: `${request.method} ${request.url} is not known; GET /openapi.json lists what is` }),
+  );
 
   const metrics = new MetricsRegistry();
   collectDefaultMetrics({ register: metrics });
@@ -44,11 +71,17 @@ export async function createHttp(services: Services, updates: Updates, health: (
       for (const [fate, count] of Object.entries(counts)) this.set({ fate }, count);
     },
   });
-  app.get('/metrics', { schema: { hide: true } }, async (_request, reply) => reply.type(metrics.contentType).send(await metrics.metrics()));
-  app.get('/health', { schema: { summary: 'Whether the gateway takes events and answers' } }, async (_request, reply) => {
-    const state = await health();
-    return reply.code(state.ok ? 200 : 503).send({ status: state.ok ? 'ok' : 'unhealthy', checks: state.checks });
-  });
+  app.get('/metrics', { schema: { hide: true } }, async (_request, reply) =>
+    reply.type(metrics.contentType).send(await metrics.metrics()),
+  );
+  app.get(
+    '/health',
+    { schema: { summary: 'Whether the gateway takes events and answers' } },
+    async (_request, reply) => {
+      const state = await health();
+      return reply.code(state.ok ? 200 : 503).send({ status: state.ok ? 'ok' : 'unhealthy', checks: state.checks });
+    },
+  );
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 
   await app.register(eventRoutes(services));

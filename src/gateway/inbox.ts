@@ -21,11 +21,20 @@ export interface InboxOptions {
 const SIGNALS_IN_FLIGHT = 8;
 
 export function createInbox({ registry, messenger, bus, logger, now }: InboxOptions) {
-  async function signal(wanted: ReadonlyMap<string, { readonly kind: 'dataset' | 'model'; readonly name: string; readonly keys: readonly string[] }>): Promise<void> {
+  async function signal(
+    wanted: ReadonlyMap<
+      string,
+      { readonly kind: 'dataset' | 'model'; readonly name: string; readonly keys: readonly string[] }
+    >,
+  ): Promise<void> {
     const sends = [...wanted.values()];
     for (let at = 0; at < sends.length; at += SIGNALS_IN_FLIGHT) {
       await Promise.all(
-        sends.slice(at, at + SIGNALS_IN_FLIGHT).map(({ kind, name, keys }) => (kind === 'dataset' ? messenger.dataArrived(name, keys) : messenger.eventsArrived(name, keys))),
+        sends
+          .slice(at, at + SIGNALS_IN_FLIGHT)
+          .map(({ kind, name, keys }) =>
+            kind === 'dataset' ? messenger.dataArrived(name, keys) : messenger.eventsArrived(name, keys),
+          ),
       );
     }
   }
@@ -52,12 +61,26 @@ export function createInbox({ registry, messenger, bus, logger, now }: InboxOpti
       wanted.set(`${target.kind}/${target.name}`, group);
     }
     if (dead.length > 0) {
-      const malformed = new Map(incoming.map((one) => [`${one.origin.partition}/${one.origin.offset}`, 'malformed' in one ? one.malformed : null]));
+      const malformed = new Map(
+        incoming.map((one) => [
+          `${one.origin.partition}/${one.origin.offset}`,
+          'malformed' in one ? one.malformed : null,
+        ]),
+      );
       await bus.publish(
         'dead-letter',
         dead.map((record) => {
           const why = malformed.get(`${record.partition}/${record.offset}`);
-          logger.warn({ topic: record.topic, partition: record.partition, offset: record.offset, reason: why?.reason, detail: why?.detail }, 'dead letter');
+          logger.warn(
+            {
+              topic: record.topic,
+              partition: record.partition,
+              offset: record.offset,
+              reason: why?.reason,
+              detail: why?.detail,
+            },
+            'dead letter',
+          );
           return {
             key: record.key?.toString('utf8') ?? '',
             value: record.value,

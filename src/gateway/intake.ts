@@ -1,7 +1,16 @@
 /** From a record or an HTTP body to an event, or to the reason why it is none. Pure but for hashing. */
 import { createHash } from 'node:crypto';
 import type { z } from 'zod';
-import { dataArrivedSchema, driftDetectedSchema, type Envelope, EVENT_TYPES, envelopeSchema, labelsArrivedSchema, MAX_EVENT_BYTES, topicOfType } from '../contracts/events.ts';
+import {
+  dataArrivedSchema,
+  driftDetectedSchema,
+  type Envelope,
+  EVENT_TYPES,
+  envelopeSchema,
+  labelsArrivedSchema,
+  MAX_EVENT_BYTES,
+  topicOfType,
+} from '../contracts/events.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import type { BusRecord } from '../ports/bus.ts';
 import type { IncomingEvent } from '../ports/registry.ts';
@@ -12,7 +21,9 @@ export interface Malformed {
 }
 export type Intake = { readonly event: IncomingEvent } | { readonly malformed: Malformed };
 
-const no = (reason: Malformed['reason'], detail: string): { readonly malformed: Malformed } => ({ malformed: { reason, detail: detail.slice(0, 500) } });
+const no = (reason: Malformed['reason'], detail: string): { readonly malformed: Malformed } => ({
+  malformed: { reason, detail: detail.slice(0, 500) },
+});
 
 function issues(error: z.ZodError): string {
   return error.issues
@@ -44,11 +55,18 @@ function targetOf(envelope: Envelope): Pick<IncomingEvent, 'target' | 'labels'> 
     case EVENT_TYPES.labelsArrived: {
       const data = labelsArrivedSchema.safeParse(envelope.data);
       if (!data.success) return { reason: 'data', detail: issues(data.error) };
-      const labels = data.data.labels.map((label) => ({ id: label.id, label: JSON.stringify(label.label), time: label.time ?? at }));
+      const labels = data.data.labels.map((label) => ({
+        id: label.id,
+        label: JSON.stringify(label.label),
+        time: label.time ?? at,
+      }));
       return { target: { kind: 'model', name: data.data.model }, labels };
     }
     default:
-      return { reason: 'type', detail: `unknown type ${envelope.type}; known are ${Object.values(EVENT_TYPES).slice(0, 3).join(', ')}` };
+      return {
+        reason: 'type',
+        detail: `unknown type ${envelope.type}; known are ${Object.values(EVENT_TYPES).slice(0, 3).join(', ')}`,
+      };
   }
 }
 
@@ -62,7 +80,18 @@ export function intakeEvent(value: unknown): Intake {
   const target = targetOf(envelope.data);
   if ('reason' in target) return { malformed: target };
   const digest = createHash('sha256').update(canonicalJson({ type, subject, data })).digest('hex');
-  return { event: { source, id, type, subject: subject ?? null, time: time ?? null, digest, body: canonicalJson(value), ...target } };
+  return {
+    event: {
+      source,
+      id,
+      type,
+      subject: subject ?? null,
+      time: time ?? null,
+      digest,
+      body: canonicalJson(value),
+      ...target,
+    },
+  };
 }
 
 /** Fatal decoding: bytes that are no UTF-8 are not guessed at. */
@@ -86,19 +115,29 @@ export function intakeText(bytes: Buffer): Intake {
 
 /** CloudEvents attributes of the binary mode stand in headers `ce_…`. */
 function binaryEnvelope(headers: BusRecord['headers'], value: Buffer): Buffer | Malformed {
-  const attributes = Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith('ce_')).map(([name, text]) => [name.slice(3), text]));
+  const attributes = Object.fromEntries(
+    Object.entries(headers)
+      .filter(([name]) => name.startsWith('ce_'))
+      .map(([name, text]) => [name.slice(3), text]),
+  );
   try {
     const data: unknown = JSON.parse(utf8.decode(value));
-    return Buffer.from(JSON.stringify({ ...attributes, datacontenttype: headers['content-type'] ?? 'application/json', data }));
+    return Buffer.from(
+      JSON.stringify({ ...attributes, datacontenttype: headers['content-type'] ?? 'application/json', data }),
+    );
   } catch (error) {
-    return { reason: 'json', detail: `the data of a binary-mode event is no JSON: ${error instanceof Error ? error.message : String(error)}` };
+    return {
+      reason: 'json',
+      detail: `the data of a binary-mode event is no JSON: ${error instanceof Error ? error.message : String(error)}`,
+    };
   }
 }
 
 /** A record of the data, labels or drift topic. The type must belong to the topic, or a consumer elsewhere would miss it. */
 export function intakeRecord(record: Pick<BusRecord, 'topic' | 'value' | 'headers'>): Intake {
   if (record.value === null) return no('tombstone', 'the record has no value');
-  if (record.value.length > MAX_EVENT_BYTES) return no('oversized', `${record.value.length} bytes, at most ${MAX_EVENT_BYTES}`);
+  if (record.value.length > MAX_EVENT_BYTES)
+    return no('oversized', `${record.value.length} bytes, at most ${MAX_EVENT_BYTES}`);
   let bytes = record.value;
   if (record.headers['ce_specversion'] !== undefined) {
     const composed = binaryEnvelope(record.headers, bytes);

@@ -41,15 +41,29 @@ export function startLoop(name: string, logger: Logger, step: () => Promise<bool
   };
 }
 
-export function startRelay(registry: OutboxRegistry, bus: Pick<EventBus, 'publish'>, logger: Logger, now: () => Date): Loop {
+export function startRelay(
+  registry: OutboxRegistry,
+  bus: Pick<EventBus, 'publish'>,
+  logger: Logger,
+  now: () => Date,
+): Loop {
   return startLoop('outbox relay', logger, async () => {
     const rows = await registry.outbox(BATCH);
     if (rows.length === 0) return false;
     for (const topic of new Set(rows.map((row) => row.topic))) {
-      const records = rows.filter((row) => row.topic === topic).map((row) => ({ key: row.key, value: row.event, headers: { 'content-type': 'application/cloudevents+json; charset=UTF-8' } }));
+      const records = rows
+        .filter((row) => row.topic === topic)
+        .map((row) => ({
+          key: row.key,
+          value: row.event,
+          headers: { 'content-type': 'application/cloudevents+json; charset=UTF-8' },
+        }));
       await bus.publish(topic, records);
     }
-    await registry.outboxPublished(rows.map((row) => row.sequence), now().toISOString());
+    await registry.outboxPublished(
+      rows.map((row) => row.sequence),
+      now().toISOString(),
+    );
     return rows.length === BATCH;
   });
 }

@@ -39,10 +39,16 @@ export function createSink({ registry, store, surroundings, write, logger }: Sin
     const fresh = records.filter((record) => BigInt(record.offset) >= BigInt(position));
     if (fresh.length === 0) return;
     const predictions = fresh.flatMap((record) => parse(record) ?? []);
-    if (predictions.length < fresh.length) logger.warn({ topic, partition, offset: first.offset, skipped: fresh.length - predictions.length }, 'records that are no predictions were left out');
+    if (predictions.length < fresh.length)
+      logger.warn(
+        { topic, partition, offset: first.offset, skipped: fresh.length - predictions.length },
+        'records that are no predictions were left out',
+      );
     const times = predictions.map((one) => new Date(one.time).toISOString()).sort();
     const digest =
-      predictions.length === 0 ? '' : await surroundings.scratch(async (folder) => (await store.putFile(await write(predictions, folder))).digest);
+      predictions.length === 0
+        ? ''
+        : await surroundings.scratch(async (folder) => (await store.putFile(await write(predictions, folder))).digest);
     const committed = await registry.commitSinkFile({
       topic,
       partition,
@@ -55,6 +61,7 @@ export function createSink({ registry, store, surroundings, write, logger }: Sin
       maxTime: times.at(-1) ?? '',
     });
     // Another gateway was quicker with the same records; its file counts, ours was never visible.
-    if (committed === 'conflict') logger.info({ topic, partition, position }, 'another gateway stored these predictions');
+    if (committed === 'conflict')
+      logger.info({ topic, partition, position }, 'another gateway stored these predictions');
   };
 }

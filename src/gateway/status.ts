@@ -25,8 +25,17 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
     revision: record.revision,
     champion: champion ? { version: champion.version, metric: champion.metric, since: champion.promotedAt } : null,
     run: run ? { run: run.run, trigger: run.trigger, stage: run.stage, startedAt: run.startedAt } : null,
-    approval: waiting ? { run: waiting.run, version: waiting.version, required: waiting.required, expiresAt: waiting.expiresAt } : null,
-    rollout: rollout ? { deployment: rollout.deployment, kind: rollout.kind, toVersion: rollout.toVersion, step: rollout.steps.at(-1)?.step ?? null } : null,
+    approval: waiting
+      ? { run: waiting.run, version: waiting.version, required: waiting.required, expiresAt: waiting.expiresAt }
+      : null,
+    rollout: rollout
+      ? {
+          deployment: rollout.deployment,
+          kind: rollout.kind,
+          toVersion: rollout.toVersion,
+          step: rollout.steps.at(-1)?.step ?? null,
+        }
+      : null,
     held: { events: fates.length, waitsFor: fates[0]?.waitsFor ?? null, reason: fates[0]?.reason ?? null },
     verdict: sweep?.verdict ?? null,
     lastSweep: sweep ? { windowEnd: sweep.windowEnd, verdict: sweep.verdict, reason: sweep.reason } : null,

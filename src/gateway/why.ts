@@ -15,7 +15,10 @@ export interface Why {
 type Reader = Registry;
 
 function triggerText(run: RunRecord): string {
-  const events = run.eventKeys.length === 0 ? '' : ` by ${run.eventKeys.length} ${run.eventKeys.length === 1 ? 'event' : 'events'}, first ${run.eventKeys[0]}`;
+  const events =
+    run.eventKeys.length === 0
+      ? ''
+      : ` by ${run.eventKeys.length} ${run.eventKeys.length === 1 ? 'event' : 'events'}, first ${run.eventKeys[0]}`;
   const asked = run.requester === null ? '' : ` asked for by ${run.requester}`;
   return `${run.trigger}${asked}${events}${run.reason ? ` (${run.reason})` : ''}`;
 }
@@ -27,56 +30,96 @@ async function runFacts(registry: Reader, run: RunRecord): Promise<string[]> {
     `${run.startedAt}: started by ${triggerText(run)}`,
     `definition ${run.definitionDigest}${definition ? `, revision ${definition.revision}, applied by ${definition.actor} at ${definition.appliedAt}` : ''}${definition?.gitCommit ? `, commit ${definition.gitCommit}` : ''}`,
     ...(run.snapshot === null ? [] : [`snapshot ${run.snapshot}`]),
-    ...(run.training === null ? [] : [`trained by ${run.training.trainer} in ${run.training.seconds} s (attempt ${run.training.attempt}), ONNX ${run.training.onnx}`]),
+    ...(run.training === null
+      ? []
+      : [
+          `trained by ${run.training.trainer} in ${run.training.seconds} s (attempt ${run.training.attempt}), ONNX ${run.training.onnx}`,
+        ]),
     ...run.gates.map((gate) => `gate ${gate.gate}: ${gate.status}, ${gate.detail}`),
-    ...(approval?.decisions ?? []).map((decision) => `${decision.at}: ${decision.decision} by ${decision.actor || '(nobody)'} via ${decision.via}, ${decision.status}${decision.refusal ? `: ${decision.refusal}` : ''}${decision.reason ? ` (${decision.reason})` : ''}`),
-    ...(run.outcome === null ? [`now at stage ${run.stage}`] : [`${run.finishedAt}: ${run.outcome}${run.outcomeReason ? `, ${run.outcomeReason}` : ''}`]),
+    ...(approval?.decisions ?? []).map(
+      (decision) =>
+        `${decision.at}: ${decision.decision} by ${decision.actor || '(nobody)'} via ${decision.via}, ${decision.status}${decision.refusal ? `: ${decision.refusal}` : ''}${decision.reason ? ` (${decision.reason})` : ''}`,
+    ),
+    ...(run.outcome === null
+      ? [`now at stage ${run.stage}`]
+      : [`${run.finishedAt}: ${run.outcome}${run.outcomeReason ? `, ${run.outcomeReason}` : ''}`]),
   ];
 }
 
 const deploymentFacts = (deployment: DeploymentRecord): string[] => [
   `${deployment.startedAt}: deployment ${deployment.deployment} (${deployment.kind}) of version ${deployment.toVersion}${deployment.fromVersion === null ? '' : `, from version ${deployment.fromVersion}`}${deployment.actor ? `, by ${deployment.actor}` : ''}${deployment.reason ? `: ${deployment.reason}` : ''}`,
   ...deployment.steps.map((step) => `${step.at}: ${step.step}: ${step.status}, ${step.detail}`),
-  ...(deployment.outcome === null ? [] : [`${deployment.finishedAt}: ${deployment.outcome}, ${deployment.outcomeReason}`]),
+  ...(deployment.outcome === null
+    ? []
+    : [`${deployment.finishedAt}: ${deployment.outcome}, ${deployment.outcomeReason}`]),
 ];
 
 async function whyVersion(registry: Reader, ref: string, version: VersionRecord): Promise<Why> {
   const run = await registry.run(version.run);
   if (!run) throw notFound(`run ${version.run}`, 'see refit runs list');
-  const approvers = ((await registry.approval(run.run))?.decisions ?? []).filter((one) => one.status === 'accepted' && one.decision === 'approve').map((one) => `${one.actor} via ${one.via}`);
-  const deployments = (await registry.deployments(version.model, 1_000)).filter((one) => one.toVersion === version.version).reverse();
+  const approvers = ((await registry.approval(run.run))?.decisions ?? [])
+    .filter((one) => one.status === 'accepted' && one.decision === 'approve')
+    .map((one) => `${one.actor} via ${one.via}`);
+  const deployments = (await registry.deployments(version.model, 1_000))
+    .filter((one) => one.toVersion === version.version)
+    .reverse();
   const last = deployments.at(-1);
   const approved = approvers.length > 0 ? `, approved by ${approvers.join(' and ')}` : '';
-  const rolled = last?.outcome && last.outcome !== 'promoted' ? `; deployment ${last.deployment} ended ${last.outcome}: ${last.outcomeReason}` : '';
+  const rolled =
+    last?.outcome && last.outcome !== 'promoted'
+      ? `; deployment ${last.deployment} ended ${last.outcome}: ${last.outcomeReason}`
+      : '';
   return {
     ref,
     kind: 'version',
     answer: `${version.model}@${version.version} is ${version.role}${version.promotedAt ? `, champion from ${version.promotedAt}` : ''}: ${run.run} was started by ${triggerText(run)}, reached ${version.metric.name} ${version.metric.value.toFixed(4)} on ${version.evaluation.rows} held-out rows${approved}${rolled}.`,
-    because: [...(await runFacts(registry, run)), `registered as version ${version.version}, bundle ${version.bundleDigest}`, ...deployments.flatMap(deploymentFacts)],
+    because: [
+      ...(await runFacts(registry, run)),
+      `registered as version ${version.version}, bundle ${version.bundleDigest}`,
+      ...deployments.flatMap(deploymentFacts),
+    ],
   };
 }
 
 async function whyRun(registry: Reader, ref: string, run: RunRecord): Promise<Why> {
-  const end = run.outcome === null ? `is at stage ${run.stage}` : `ended ${run.outcome}${run.outcomeReason ? `: ${run.outcomeReason}` : ''}`;
-  return { ref, kind: 'run', answer: `${run.run} was started by ${triggerText(run)} and ${end}.`, because: await runFacts(registry, run) };
+  const end =
+    run.outcome === null
+      ? `is at stage ${run.stage}`
+      : `ended ${run.outcome}${run.outcomeReason ? `: ${run.outcomeReason}` : ''}`;
+  return {
+    ref,
+    kind: 'run',
+    answer: `${run.run} was started by ${triggerText(run)} and ${end}.`,
+    because: await runFacts(registry, run),
+  };
 }
 
 function whyEvent(ref: string, event: EventRecord): Why {
   const fates = event.fates.filter((fate) => fate.model !== '' || event.fates.length === 1);
-  const told = fates.map((fate) => `${fate.model ? `for ${fate.model} ` : ''}${fate.fate}${fate.run ? ` in ${fate.run}` : ''}${fate.waitsFor && !SETTLED_FATES.some((one) => one === fate.fate) ? `, waits for ${fate.waitsFor}` : ''}${fate.reason ? `: ${fate.reason}` : ''}`);
+  const told = fates.map(
+    (fate) =>
+      `${fate.model ? `for ${fate.model} ` : ''}${fate.fate}${fate.run ? ` in ${fate.run}` : ''}${fate.waitsFor && !SETTLED_FATES.some((one) => one === fate.fate) ? `, waits for ${fate.waitsFor}` : ''}${fate.reason ? `: ${fate.reason}` : ''}`,
+  );
   return {
     ref,
     kind: 'event',
     answer: `Event ${event.id} of ${event.source} was ${told.join('; ') || 'received'}.`,
     because: [
-      ...event.deliveries.map((delivery) => `${delivery.at}: delivered at ${delivery.origin.topic}/${delivery.origin.partition}/${delivery.origin.offset}${delivery.fate ? `, ${delivery.fate}` : ''}`),
+      ...event.deliveries.map(
+        (delivery) =>
+          `${delivery.at}: delivered at ${delivery.origin.topic}/${delivery.origin.partition}/${delivery.origin.offset}${delivery.fate ? `, ${delivery.fate}` : ''}`,
+      ),
       ...fates.map((fate, index) => `${fate.at}: ${told[index]}`),
     ],
   };
 }
 
 /** MODEL@3, MODEL@champion and MODEL@challenger. */
-export async function versionOf(registry: Pick<Registry, 'champion' | 'versions' | 'version'>, model: string, name: string): Promise<VersionRecord> {
+export async function versionOf(
+  registry: Pick<Registry, 'champion' | 'versions' | 'version'>,
+  model: string,
+  name: string,
+): Promise<VersionRecord> {
   const found =
     name === 'champion'
       ? await registry.champion(model)
@@ -92,7 +135,8 @@ export async function versionOf(registry: Pick<Registry, 'champion' | 'versions'
 /** REF is MODEL@VERSION, a run, an event's id, or its source and id with a space between. */
 export async function answerWhy(registry: Reader, ref: string): Promise<Why> {
   const at = /^([a-z0-9-]{1,63})@(.+)$/.exec(ref);
-  if (at?.[1] !== undefined && at[2] !== undefined && (await registry.model(at[1]))) return whyVersion(registry, ref, await versionOf(registry, at[1], at[2]));
+  if (at?.[1] !== undefined && at[2] !== undefined && (await registry.model(at[1])))
+    return whyVersion(registry, ref, await versionOf(registry, at[1], at[2]));
   const run = await registry.run(ref);
   if (run) return whyRun(registry, ref, run);
   const event = await registry.event(ref);

@@ -55,7 +55,12 @@ export interface FeatureProblem {
 
 export interface DataEngine {
   /** Reads a file as data of a format and writes Parquet with Refit's types, same rows in the same order. @throws DataProblem */
-  convert(input: { readonly path: string; readonly format: DataFormat; readonly timeColumn: string | null; readonly output: string }): Promise<ConvertedFile>;
+  convert(input: {
+    readonly path: string;
+    readonly format: DataFormat;
+    readonly timeColumn: string | null;
+    readonly output: string;
+  }): Promise<ConvertedFile>;
   /** Evaluates expectations over all files together in as few passes as possible. */
   check(files: readonly string[], expectations: readonly Expectation[]): Promise<readonly CheckFailure[]>;
   /** Columns of a Parquet file in Refit's types. */
@@ -65,7 +70,15 @@ export interface DataEngine {
    * nothing random or clock-bound), not reading `forbidden` columns. `columns` may be empty when no data is known yet: then
    * only the text is checked.
    */
-  checkFeatures(featuresSql: string, columns: readonly SourceColumn[], forbidden: readonly string[]): Promise<{ readonly problems: readonly FeatureProblem[]; readonly features: readonly FeatureColumn[]; readonly source: readonly string[] }>;
+  checkFeatures(
+    featuresSql: string,
+    columns: readonly SourceColumn[],
+    forbidden: readonly string[],
+  ): Promise<{
+    readonly problems: readonly FeatureProblem[];
+    readonly features: readonly FeatureColumn[];
+    readonly source: readonly string[];
+  }>;
   /** Columns that a label expression reads. */
   columnsOfExpression(sql: string, columns: readonly SourceColumn[]): Promise<readonly string[]>;
   snapshot(request: SnapshotRequest): Promise<SnapshotFiles>;
@@ -89,7 +102,13 @@ export interface Scorer {
   close(): Promise<void>;
 }
 /** @throws ModelProblem when the file cannot be a candidate: external data, wrong inputs or outputs, unknown operators. */
-export type ScorerFactory = (input: { readonly path: string; readonly features: readonly FeatureColumn[]; readonly classes: readonly string[]; readonly task: Task; readonly threads: number }) => Promise<Scorer>;
+export type ScorerFactory = (input: {
+  readonly path: string;
+  readonly features: readonly FeatureColumn[];
+  readonly classes: readonly string[];
+  readonly task: Task;
+  readonly threads: number;
+}) => Promise<Scorer>;
 
 export interface EvaluationRequest {
   readonly task: Task;
@@ -123,7 +142,9 @@ export interface EvaluationRequest {
 
 export interface Evaluator {
   /** Also runs the parity gate; `parity` is the largest absolute difference to the trainer's predictions. @throws ModelProblem */
-  evaluate(request: EvaluationRequest): Promise<{ readonly evaluation: Evaluation; readonly parity: number; readonly comparison: Comparison | null }>;
+  evaluate(
+    request: EvaluationRequest,
+  ): Promise<{ readonly evaluation: Evaluation; readonly parity: number; readonly comparison: Comparison | null }>;
 }
 
 export interface DriftRequest {

@@ -11,7 +11,11 @@ export async function readProjectManifest(store: ArtifactStore, projectDigest: s
 }
 
 /** The text of one file of the project; undefined when the project has no such file. */
-export async function readProjectFile(store: ArtifactStore, projectDigest: string, path: string): Promise<string | undefined> {
+export async function readProjectFile(
+  store: ArtifactStore,
+  projectDigest: string,
+  path: string,
+): Promise<string | undefined> {
   const digest = (await readProjectManifest(store, projectDigest)).files[path];
   return digest === undefined ? undefined : Buffer.from(await store.getBytes(digest)).toString('utf8');
 }

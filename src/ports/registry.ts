@@ -89,7 +89,11 @@ export interface IncomingEvent {
 
 export type Incoming =
   | { readonly origin: Origin; readonly at: string; readonly event: IncomingEvent }
-  | { readonly origin: Origin; readonly at: string; readonly malformed: { readonly reason: string; readonly detail: string } };
+  | {
+      readonly origin: Origin;
+      readonly at: string;
+      readonly malformed: { readonly reason: string; readonly detail: string };
+    };
 
 /**
  * What is to be done about a delivery:
@@ -128,7 +132,12 @@ export interface EventRecord {
 
 export interface DeliveryCounts {
   readonly published: number;
-  readonly counts: Readonly<Record<'acted_on' | 'coalesced' | 'duplicate' | 'refused' | 'ignored' | 'dead_lettered' | 'held' | 'received', number>>;
+  readonly counts: Readonly<
+    Record<
+      'acted_on' | 'coalesced' | 'duplicate' | 'refused' | 'ignored' | 'dead_lettered' | 'held' | 'received',
+      number
+    >
+  >;
 }
 
 export interface EventRegistry {
@@ -138,14 +147,33 @@ export interface EventRegistry {
   /** Events with this CloudEvents id, of whatever source; at most 10. */
   eventsById(id: string): Promise<readonly EventRecord[]>;
   /** Newest first. `before` is the key of the last event of the page before. */
-  events(filter: { readonly model?: string; readonly fate?: Fate; readonly limit: number; readonly before?: string }): Promise<readonly EventRecord[]>;
-  deadLetters(limit: number): Promise<readonly { readonly origin: Origin; readonly reason: string; readonly detail: string; readonly at: string }[]>;
+  events(filter: {
+    readonly model?: string;
+    readonly fate?: Fate;
+    readonly limit: number;
+    readonly before?: string;
+  }): Promise<readonly EventRecord[]>;
+  deadLetters(
+    limit: number,
+  ): Promise<
+    readonly { readonly origin: Origin; readonly reason: string; readonly detail: string; readonly at: string }[]
+  >;
   /**
    * Sets the fate of events for one model ('' for none). A settled fate never changes: such a row is left as it is.
    * An event is settled once each (event, model) that has a row is settled and `expectModels` (given by the dataset's
    * delivery) all have one.
    */
-  setFates(model: string, fates: readonly { readonly key: string; readonly fate: Fate; readonly run?: string; readonly reason?: string; readonly waitsFor?: string }[], at: string): Promise<void>;
+  setFates(
+    model: string,
+    fates: readonly {
+      readonly key: string;
+      readonly fate: Fate;
+      readonly run?: string;
+      readonly reason?: string;
+      readonly waitsFor?: string;
+    }[],
+    at: string,
+  ): Promise<void>;
   /** Records to which models an event is delivered (rows `received`); none: the event is ignored. Idempotent: the first call decides. */
   subscribe(key: string, models: readonly string[], at: string): Promise<readonly string[]>;
   /** Keys of events for this model that are not settled, oldest first: what a reconciling lifecycle must still hold. */
@@ -156,7 +184,11 @@ export interface EventRegistry {
   deliveryCounts(): Promise<DeliveryCounts>;
   labelCount(model: string): Promise<number>;
   /** Labels of a model as [id, JSON of the label] pairs, streamed in pages by id. */
-  labels(model: string, afterId: string, limit: number): Promise<readonly { readonly id: string; readonly label: string; readonly time: string }[]>;
+  labels(
+    model: string,
+    afterId: string,
+    limit: number,
+  ): Promise<readonly { readonly id: string; readonly label: string; readonly time: string }[]>;
 }
 
 // ---- dataset versions -----------------------------------------------------------------------------------------------
@@ -200,7 +232,12 @@ export interface RunRecord {
   readonly training: TrainingRecord | null;
   readonly evaluation: Evaluation | null;
   readonly gates: readonly GateResult[];
-  readonly checks: readonly { readonly check: string; readonly column: string | null; readonly severity: string; readonly detail: string }[];
+  readonly checks: readonly {
+    readonly check: string;
+    readonly column: string | null;
+    readonly severity: string;
+    readonly detail: string;
+  }[];
   readonly metric: MetricValue | null;
   readonly version: number | null;
   readonly startedAt: string;
@@ -243,7 +280,9 @@ export interface RunRegistry {
   /** A run that has its outcome stays as it is. */
   updateRun(
     run: string,
-    change: Partial<Pick<RunRecord, 'stage' | 'snapshot' | 'onnx' | 'training' | 'evaluation' | 'gates' | 'checks' | 'metric'>>,
+    change: Partial<
+      Pick<RunRecord, 'stage' | 'snapshot' | 'onnx' | 'training' | 'evaluation' | 'gates' | 'checks' | 'metric'>
+    >,
     at: string,
   ): Promise<void>;
   /** The first outcome stays; returns it. Emits run.finished. A candidate version of a run not approved becomes rejected (or archived when superseded). */
@@ -330,10 +369,17 @@ export interface DeploymentRecord {
   readonly outcomeReason: string | null;
   readonly startedAt: string;
   readonly finishedAt: string | null;
-  readonly steps: readonly { readonly step: string; readonly status: string; readonly detail: string; readonly at: string }[];
+  readonly steps: readonly {
+    readonly step: string;
+    readonly status: string;
+    readonly detail: string;
+    readonly at: string;
+  }[];
 }
 
-export type PlanWrite = { readonly status: 'written' | 'same' } | { readonly status: 'stale'; readonly current: TrafficPlan | null };
+export type PlanWrite =
+  | { readonly status: 'written' | 'same' }
+  | { readonly status: 'stale'; readonly current: TrafficPlan | null };
 
 export interface DeploymentRegistry {
   /**
@@ -354,10 +400,19 @@ export interface DeploymentRegistry {
   deployment(model: string, deployment: number): Promise<DeploymentRecord | undefined>;
   deployments(model: string, limit: number): Promise<readonly DeploymentRecord[]>;
   /** Compare-and-set on (deployment, revision): lower, or equal with other content, is stale; so is one of a deployment that is over or fenced off. Keeps history. Emits rollout.step. */
-  writePlan(plan: TrafficPlan, note: { readonly step: string; readonly detail: string }, at: string): Promise<PlanWrite>;
+  writePlan(
+    plan: TrafficPlan,
+    note: { readonly step: string; readonly detail: string },
+    at: string,
+  ): Promise<PlanWrite>;
   plan(model: string): Promise<TrafficPlan | undefined>;
   plans(): Promise<readonly TrafficPlan[]>;
-  recordStep(model: string, deployment: number, step: { readonly step: string; readonly status: string; readonly detail: string }, at: string): Promise<void>;
+  recordStep(
+    model: string,
+    deployment: number,
+    step: { readonly step: string; readonly status: string; readonly detail: string },
+    at: string,
+  ): Promise<void>;
   /**
    * Makes the version champion and writes its final plan, if the plan's fence still holds and `verify` (decision valid with
    * the policies of this moment; skipped for rollbacks) gives null. Idempotent. Emits version.promoted (rollout) or
@@ -369,7 +424,13 @@ export interface DeploymentRegistry {
     at: string,
   ): Promise<{ readonly status: 'promoted' } | { readonly status: 'refused'; readonly reason: string }>;
   /** The first outcome stays. rolled_back or aborted archives the challenger (aborted rollouts too); emits version.rolledback for rolled_back. */
-  finishDeployment(model: string, deployment: number, outcome: RolloutOutcome, reason: string, at: string): Promise<DeploymentRecord>;
+  finishDeployment(
+    model: string,
+    deployment: number,
+    outcome: RolloutOutcome,
+    reason: string,
+    at: string,
+  ): Promise<DeploymentRecord>;
   reportReplica(report: ReplicaReport, at: string): Promise<void>;
   /** Reports not older than `since`. */
   replicas(model: string, since: string): Promise<readonly (ReplicaReport & { readonly at: string })[]>;
@@ -397,7 +458,12 @@ export interface SweepRecord {
   /** Why there is no verdict, or what the verdict rests on. */
   readonly reason: string;
   readonly features: readonly FeatureDrift[];
-  readonly performance: { readonly metric: string; readonly value: number; readonly reference: number; readonly rows: number } | null;
+  readonly performance: {
+    readonly metric: string;
+    readonly value: number;
+    readonly reference: number;
+    readonly rows: number;
+  } | null;
   readonly at: string;
 }
 
@@ -439,7 +505,13 @@ export interface OutboxRegistry {
   outbox(limit: number): Promise<readonly OutboxRow[]>;
   outboxPublished(sequences: readonly number[], at: string): Promise<void>;
   /** For effects that have no method of their own, such as alert.raised. Idempotent by id. */
-  emit(input: { readonly model: string; readonly type: LifecycleEvent; readonly id: string; readonly data: Readonly<Record<string, unknown>>; readonly at: string }): Promise<void>;
+  emit(input: {
+    readonly model: string;
+    readonly type: LifecycleEvent;
+    readonly id: string;
+    readonly data: Readonly<Record<string, unknown>>;
+    readonly at: string;
+  }): Promise<void>;
 }
 
 export interface AuditRow {
@@ -456,13 +528,31 @@ export interface AuditRow {
 export interface AuditRegistry {
   audit(model: string, limit: number): Promise<readonly AuditRow[]>;
   /** Recomputes the chain; with `head` (kept elsewhere) also detects a chain that was cut off. */
-  verifyAudit(model: string, head?: { readonly sequence: number; readonly hash: string }): Promise<{ readonly ok: boolean; readonly rows: number; readonly head: { readonly sequence: number; readonly hash: string } | null; readonly problem: string | null }>;
+  verifyAudit(
+    model: string,
+    head?: { readonly sequence: number; readonly hash: string },
+  ): Promise<{
+    readonly ok: boolean;
+    readonly rows: number;
+    readonly head: { readonly sequence: number; readonly hash: string } | null;
+    readonly problem: string | null;
+  }>;
   /** For acts without a method of their own (pause, resume, refused updates). */
-  recordAudit(input: { readonly model: string; readonly action: string; readonly actor: string | null; readonly body: Readonly<Record<string, unknown>>; readonly at: string }): Promise<void>;
+  recordAudit(input: {
+    readonly model: string;
+    readonly action: string;
+    readonly actor: string | null;
+    readonly body: Readonly<Record<string, unknown>>;
+    readonly at: string;
+  }): Promise<void>;
 }
 
 export interface PauseRegistry {
-  setPaused(model: string, paused: { readonly by: string; readonly reason: string | null } | null, at: string): Promise<void>;
+  setPaused(
+    model: string,
+    paused: { readonly by: string; readonly reason: string | null } | null,
+    at: string,
+  ): Promise<void>;
   paused(model: string): Promise<{ readonly by: string; readonly reason: string | null; readonly at: string } | null>;
 }
 

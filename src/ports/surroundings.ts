@@ -7,7 +7,11 @@ export interface Surroundings {
    * Copies a file that a data-arrived event names into scratch space.
    * @throws DataProblem when the URI lies outside the allowed roots, has another scheme, or does not exist
    */
-  fetch(uri: string, roots: readonly string[], target: string): Promise<{ readonly sha256: string; readonly bytes: number }>;
+  fetch(
+    uri: string,
+    roots: readonly string[],
+    target: string,
+  ): Promise<{ readonly sha256: string; readonly bytes: number }>;
 }
 
 /** Sends a notification; a failure to send is thrown, so that it is retried. */

@@ -32,7 +32,12 @@ export interface TrainerRequest {
 }
 
 export type TrainerOutcome =
-  | { readonly status: 'done'; readonly seconds: number; readonly metrics: Readonly<Record<string, number>>; readonly log: string }
+  | {
+      readonly status: 'done';
+      readonly seconds: number;
+      readonly metrics: Readonly<Record<string, number>>;
+      readonly log: string;
+    }
   | {
       readonly status: 'failed';
       readonly cause: 'exit' | 'signal' | 'time' | 'memory' | 'start';

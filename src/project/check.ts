@@ -19,7 +19,10 @@ export interface Project {
 
 /** What is registered already, so that a project may name it. */
 export interface Known {
-  readonly datasets: ReadonlyMap<string, { readonly document: DatasetDocument; readonly columns: readonly SourceColumn[] }>;
+  readonly datasets: ReadonlyMap<
+    string,
+    { readonly document: DatasetDocument; readonly columns: readonly SourceColumn[] }
+  >;
   readonly policies: readonly PolicyDocument[];
 }
 
@@ -35,35 +38,59 @@ function fits(metric: Metric, task: Task): boolean {
 type Report = (path: readonly PropertyKey[], message: string, severity?: Problem['severity']) => void;
 
 function checkMetrics(model: ModelDocument, report: Report): void {
-  const choice = (task: Task): string => [...CLASSIFICATION, ...REGRESSION].filter((metric) => fits(metric, task)).join(', ');
+  const choice = (task: Task): string =>
+    [...CLASSIFICATION, ...REGRESSION].filter((metric) => fits(metric, task)).join(', ');
   if (model.evaluation.metric && !fits(model.evaluation.metric, model.task)) {
-    report(['evaluation', 'metric'], `${model.evaluation.metric} does not fit ${model.task}; use one of ${choice(model.task)}`);
+    report(
+      ['evaluation', 'metric'],
+      `${model.evaluation.metric} does not fit ${model.task}; use one of ${choice(model.task)}`,
+    );
   }
   for (const [index, gate] of model.gates.entries()) {
-    if ('metric' in gate && !fits(gate.metric, model.task)) report(['gates', index, 'metric'], `${gate.metric} does not fit ${model.task}; use one of ${choice(model.task)}`);
+    if ('metric' in gate && !fits(gate.metric, model.task))
+      report(['gates', index, 'metric'], `${gate.metric} does not fit ${model.task}; use one of ${choice(model.task)}`);
     if (gate.type === 'slice' && !model.evaluation.slices.includes(gate.slice)) {
-      report(['gates', index, 'slice'], `${gate.slice} is not among evaluation.slices (${model.evaluation.slices.join(', ') || 'none'})`);
+      report(
+        ['gates', index, 'slice'],
+        `${gate.slice} is not among evaluation.slices (${model.evaluation.slices.join(', ') || 'none'})`,
+      );
     }
   }
 }
 
 function checkDatasetUse(model: ModelDocument, dataset: DatasetDocument, report: Report): void {
-  if (dataset.time === undefined && model.split.type === 'time') report(['split', 'type'], `a split by time needs \`time\` in dataset ${dataset.name}`);
-  if (dataset.time === undefined && model.window !== undefined) report(['window'], `a window needs \`time\` in dataset ${dataset.name}`);
+  if (dataset.time === undefined && model.split.type === 'time')
+    report(['split', 'type'], `a split by time needs \`time\` in dataset ${dataset.name}`);
+  if (dataset.time === undefined && model.window !== undefined)
+    report(['window'], `a window needs \`time\` in dataset ${dataset.name}`);
   if (dataset.id === undefined && model.monitoring) {
-    report(['monitoring'], `dataset ${dataset.name} names no \`id\`, so outcomes cannot be joined: monitoring will see drift only`, 'warning');
+    report(
+      ['monitoring'],
+      `dataset ${dataset.name} names no \`id\`, so outcomes cannot be joined: monitoring will see drift only`,
+      'warning',
+    );
   }
-  if (model.split.test + model.split.validation >= 1) report(['split'], 'test and validation leave no rows to train on');
+  if (model.split.test + model.split.validation >= 1)
+    report(['split'], 'test and validation leave no rows to train on');
 }
 
 function checkRollout(model: ModelDocument, report: Report): void {
   const { rollout } = model;
-  if (rollout.type === 'immediate' && rollout.steps.length > 0) report(['rollout', 'steps'], 'an immediate rollout has no steps');
-  if (rollout.type === 'canary' && rollout.steps.length === 0) report(['rollout'], 'no steps: a challenger takes all traffic right after approval', 'warning');
-  if (model.retraining.confirm_drift.windows > model.retraining.confirm_drift.of) report(['retraining', 'confirm_drift'], 'windows must not be more than `of`');
+  if (rollout.type === 'immediate' && rollout.steps.length > 0)
+    report(['rollout', 'steps'], 'an immediate rollout has no steps');
+  if (rollout.type === 'canary' && rollout.steps.length === 0)
+    report(['rollout'], 'no steps: a challenger takes all traffic right after approval', 'warning');
+  if (model.retraining.confirm_drift.windows > model.retraining.confirm_drift.of)
+    report(['retraining', 'confirm_drift'], 'windows must not be more than `of`');
 }
 
-async function checkSql(model: ModelDocument, files: ProjectFiles, columns: readonly SourceColumn[], engine: DataEngine, report: Report): Promise<void> {
+async function checkSql(
+  model: ModelDocument,
+  files: ProjectFiles,
+  columns: readonly SourceColumn[],
+  engine: DataEngine,
+  report: Report,
+): Promise<void> {
   let text: string;
   if (typeof model.features === 'string') {
     const bytes = files.get(model.features);
@@ -80,7 +107,8 @@ async function checkSql(model: ModelDocument, files: ProjectFiles, columns: read
     report(['label', 'sql'], error instanceof Error ? error.message : String(error));
   }
   const { problems } = await engine.checkFeatures(text, columns, label);
-  for (const one of problems) report(['features'], `${typeof model.features === 'string' ? `${model.features}: ` : ''}${one.detail}`);
+  for (const one of problems)
+    report(['features'], `${typeof model.features === 'string' ? `${model.features}: ` : ''}${one.detail}`);
 }
 
 export async function checkProject(files: ProjectFiles, known: Known, engine: DataEngine): Promise<Project> {
@@ -93,7 +121,13 @@ export async function checkProject(files: ProjectFiles, known: Known, engine: Da
     problems.push(...read.problems);
   }
   if (located.length === 0 && problems.length === 0) {
-    problems.push({ file: '.', line: 1, column: 1, severity: 'error', message: 'no document of kind Dataset, Model or Policy in a .yaml file of this folder' });
+    problems.push({
+      file: '.',
+      line: 1,
+      column: 1,
+      severity: 'error',
+      message: 'no document of kind Dataset, Model or Policy in a .yaml file of this folder',
+    });
   }
   const datasets = located.flatMap(({ document }) => (document.kind === 'Dataset' ? [document] : []));
   const models = located.flatMap(({ document }) => (document.kind === 'Model' ? [document] : []));
@@ -101,7 +135,12 @@ export async function checkProject(files: ProjectFiles, known: Known, engine: Da
   const seen = new Set<string>();
   for (const { document, file, locate } of located) {
     const report: Report = (path, message, severity = 'error') => {
-      problems.push({ file, ...locate(path), message: path.length > 0 ? `${path.join('.')}: ${message}` : message, severity });
+      problems.push({
+        file,
+        ...locate(path),
+        message: path.length > 0 ? `${path.join('.')}: ${message}` : message,
+        severity,
+      });
     };
     const key = `${document.kind}/${document.name}`;
     if (seen.has(key)) report(['name'], `${key} is defined twice in this project`);
@@ -109,12 +148,20 @@ export async function checkProject(files: ProjectFiles, known: Known, engine: Da
     if (document.kind !== 'Model') continue;
     const registered = known.datasets.get(document.dataset);
     const dataset = datasets.find((one) => one.name === document.dataset) ?? registered?.document;
-    if (!dataset) report(['dataset'], `dataset ${document.dataset} is neither in this project nor registered (${[...known.datasets.keys()].join(', ') || 'none is'})`);
+    if (!dataset)
+      report(
+        ['dataset'],
+        `dataset ${document.dataset} is neither in this project nor registered (${[...known.datasets.keys()].join(', ') || 'none is'})`,
+      );
     else checkDatasetUse(document, dataset, report);
     checkMetrics(document, report);
     checkRollout(document, report);
     await checkSql(document, files, registered?.columns ?? [], engine, report);
-    if (![...policies, ...known.policies].some((policy) => policy.models.some((pattern) => matchesModel(pattern, document.name)))) {
+    if (
+      ![...policies, ...known.policies].some((policy) =>
+        policy.models.some((pattern) => matchesModel(pattern, document.name)),
+      )
+    ) {
       report([], `no Policy covers ${document.name}, so nobody is entitled to approve its versions`, 'warning');
     }
   }

@@ -30,7 +30,10 @@ function locator(yaml: YamlDocument.Parsed, counter: LineCounter): LocatedDocume
     for (let length = path.length; length >= 0; length -= 1) {
       const at = path.slice(0, length).map((part) => (typeof part === 'symbol' ? String(part) : part));
       const node = length === 0 ? yaml.contents : yaml.getIn(at, true);
-      const range = node !== null && typeof node === 'object' && 'range' in node ? (node.range as readonly number[] | null | undefined) : undefined;
+      const range =
+        node !== null && typeof node === 'object' && 'range' in node
+          ? (node.range as readonly number[] | null | undefined)
+          : undefined;
       if (range?.[0] !== undefined) {
         const { line, col } = counter.linePos(range[0]);
         return { line, column: col };
@@ -56,7 +59,10 @@ function messageOf(issue: z.core.$ZodIssue): string {
   }
 }
 
-export function readDocuments(file: string, text: string): { readonly documents: readonly LocatedDocument[]; readonly problems: readonly Problem[] } {
+export function readDocuments(
+  file: string,
+  text: string,
+): { readonly documents: readonly LocatedDocument[]; readonly problems: readonly Problem[] } {
   const problems: Problem[] = [];
   const documents: LocatedDocument[] = [];
   const problem = (at: { readonly line: number; readonly column: number }, message: string): void => {
@@ -83,14 +89,20 @@ export function readDocuments(file: string, text: string): { readonly documents:
       continue;
     }
     const kind = value !== null && typeof value === 'object' && 'kind' in value ? value.kind : undefined;
-    const schema = typeof kind === 'string' && Object.hasOwn(SCHEMAS, kind) ? SCHEMAS[kind as keyof typeof SCHEMAS] : undefined;
+    const schema =
+      typeof kind === 'string' && Object.hasOwn(SCHEMAS, kind) ? SCHEMAS[kind as keyof typeof SCHEMAS] : undefined;
     if (!schema) {
       problem(locate(['kind']), `kind must be one of Dataset, Model, Policy (apiVersion ${API_VERSION})`);
       continue;
     }
     const result = schema.safeParse(value, { reportInput: true });
     if (result.success) documents.push({ document: result.data, file, locate });
-    else for (const issue of result.error.issues) problem(locate(issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : issue.path), messageOf(issue));
+    else
+      for (const issue of result.error.issues)
+        problem(
+          locate(issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : issue.path),
+          messageOf(issue),
+        );
   }
   return { documents, problems };
 }

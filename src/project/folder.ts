@@ -20,7 +20,8 @@ export async function readProjectFolder(folder: string): Promise<ProjectFiles> {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
     throw error;
   });
-  if (!found?.isDirectory()) throw new ProjectFolderError(`${folder} is not a folder; name the folder of a model project`);
+  if (!found?.isDirectory())
+    throw new ProjectFolderError(`${folder} is not a folder; name the folder of a model project`);
   const files = new Map<string, Uint8Array>();
   let bytes = 0;
   async function walk(prefix: string): Promise<void> {
@@ -34,7 +35,9 @@ export async function readProjectFolder(folder: string): Promise<ProjectFiles> {
       bytes += content.length;
       files.set(path, content);
       if (files.size > MAX_FILES || bytes > MAX_BYTES) {
-        throw new ProjectFolderError(`${folder} has more than ${MAX_FILES} files or ${MAX_BYTES / 1e6} MB at ${path}; put data into the folder data/, which is left out`);
+        throw new ProjectFolderError(
+          `${folder} has more than ${MAX_FILES} files or ${MAX_BYTES / 1e6} MB at ${path}; put data into the folder data/, which is left out`,
+        );
       }
     }
   }

@@ -4,9 +4,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { ServingRole } from '../contracts/values.ts';
-import type { BatchResult } from './batcher.ts';
 import { type Deployment, entryOf } from './deployment.ts';
-import type { LoadedVersion } from './loaded-version.ts';
+import type { LoadedVersion, Output } from './loaded-version.ts';
 import { messageOf } from './ports.ts';
 import type { PredictionLog } from './prediction-log.ts';
 import { routeOf } from './routing.ts';
@@ -58,7 +57,7 @@ export function createAnswerer(log: PredictionLog, metrics: ServingMetrics, cloc
   let shadowRows = 0;
 
   /** Runs one version, and counts and logs what came of it. @throws InferenceFailed */
-  const attempt = async ({ deployment, loaded, role, requestId, request }: Attempt): Promise<BatchResult> => {
+  const attempt = async ({ deployment, loaded, role, requestId, request }: Attempt): Promise<Output> => {
     const { model } = deployment.plan;
     const { version } = loaded;
     const started = performance.now();
@@ -116,7 +115,7 @@ export function createAnswerer(log: PredictionLog, metrics: ServingMetrics, cloc
     }
   };
 
-  const toAnswer = (one: Attempt, result: BatchResult, shadows: readonly Attempt[]): Answer => ({
+  const toAnswer = (one: Attempt, result: Output, shadows: readonly Attempt[]): Answer => ({
     requestId: one.requestId,
     version: one.loaded.version,
     role: one.role,

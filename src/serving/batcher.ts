@@ -9,41 +9,45 @@ const BATCH_ROWS = 256;
 /** Rows that may wait; more would only be answered after their callers have gone. */
 const WAITING_ROWS = 50_000;
 
-export interface BatchResult {
-  readonly width: number;
-  /** Row-major, of this request's rows. */
-  readonly values: Float64Array;
-  /** Time in features and model of the batch that had these rows. */
+export interface BatchResult<T> {
+  /** Of this request's rows. */
+  readonly value: T;
+  /** Time that the batch which had these rows took. */
   readonly latencyMs: number;
 }
 
-interface Waiting {
+export interface Stage<T> {
+  readonly compute: (rows: Rows, count: number) => Promise<T>;
+  /** The part of a result that belongs to rows from..to. */
+  readonly slice: (result: T, from: number, to: number) => T;
+  readonly columns: readonly string[];
+}
+
+interface Waiting<T> {
   readonly rows: Rows;
   readonly count: number;
-  readonly resolve: (result: BatchResult) => void;
+  readonly resolve: (result: BatchResult<T>) => void;
   readonly reject: (error: unknown) => void;
 }
 
-export interface Batcher {
-  run(rows: Rows, count: number): Promise<BatchResult>;
+export interface Batcher<T> {
+  run(rows: Rows, count: number): Promise<BatchResult<T>>;
   /** Resolves when nothing is under way. */
   idle(): Promise<void>;
 }
 
-type Compute = (rows: Rows, count: number) => Promise<{ readonly width: number; readonly values: Float64Array }>;
-
-function joined(batch: readonly Waiting[], columns: readonly string[]): Rows {
+function joined<T>(batch: readonly Waiting<T>[], columns: readonly string[]): Rows {
   const [only] = batch;
   if (batch.length === 1 && only !== undefined) return only.rows;
   return Object.fromEntries(columns.map((name) => [name, batch.flatMap(({ rows }) => rows[name] ?? [])]));
 }
 
-export function createBatcher(compute: Compute, columns: readonly string[]): Batcher {
-  let queue: Waiting[] = [];
+export function createBatcher<T>({ compute, slice, columns }: Stage<T>): Batcher<T> {
+  let queue: Waiting<T>[] = [];
   let waitingRows = 0;
   let busy: Promise<void> | null = null;
 
-  const take = (): Waiting[] => {
+  const take = (): Waiting<T>[] => {
     let rows = 0;
     let end = 0;
     for (const waiting of queue) {
@@ -57,15 +61,15 @@ export function createBatcher(compute: Compute, columns: readonly string[]): Bat
     return batch;
   };
 
-  const runBatch = async (batch: readonly Waiting[]): Promise<void> => {
+  const runBatch = async (batch: readonly Waiting<T>[]): Promise<void> => {
     const count = batch.reduce((sum, waiting) => sum + waiting.count, 0);
     const start = performance.now();
     try {
-      const { width, values } = await compute(joined(batch, columns), count);
+      const result = await compute(joined(batch, columns), count);
       const latencyMs = performance.now() - start;
       let row = 0;
       for (const waiting of batch) {
-        waiting.resolve({ width, values: values.subarray(row * width, (row + waiting.count) * width), latencyMs });
+        waiting.resolve({ value: batch.length === 1 ? result : slice(result, row, row + waiting.count), latencyMs });
         row += waiting.count;
       }
     } catch (error) {

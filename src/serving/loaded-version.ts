@@ -2,9 +2,10 @@
 import { z } from 'zod';
 import type { BundleManifest } from '../contracts/bundle.ts';
 import { COLUMN_TYPES, TASKS } from '../contracts/values.ts';
-import type { FeatureEngineFactory, Rows, ScorerFactory } from '../ports/data.ts';
-import { type Batcher, type BatchResult, createBatcher } from './batcher.ts';
+import type { Rows, Scorer, ScorerFactory } from '../ports/data.ts';
+import { createBatcher } from './batcher.ts';
 import type { ServingCache } from './cache.ts';
+import type { FeaturePool } from './feature-pool.ts';
 
 const columnSchema = z.object({ name: z.string(), type: z.enum(COLUMN_TYPES) });
 const manifestSchema = z.object({
@@ -19,27 +20,37 @@ const manifestSchema = z.object({
   idColumn: z.string().nullable(),
 });
 
+export interface Output {
+  readonly width: number;
+  /** Row-major. */
+  readonly values: Float64Array;
+  /** Time in features and model. */
+  readonly latencyMs: number;
+}
+
 export interface LoadedVersion {
   readonly version: number;
   readonly bundleDigest: string;
   readonly manifest: BundleManifest;
   /** @throws when features or model fail, or the output is no number */
-  infer(rows: Rows, count: number): Promise<BatchResult>;
+  infer(rows: Rows, count: number): Promise<Output>;
   /** Waits for what is under way. */
   close(): Promise<void>;
 }
 
 export interface Loader {
   readonly cache: ServingCache;
-  readonly createFeatureEngine: FeatureEngineFactory;
+  readonly features: FeaturePool;
   readonly createScorer: ScorerFactory;
   readonly scorerThreads: number;
 }
 
-function refuseNonNumbers(result: BatchResult): BatchResult {
-  const at = result.values.findIndex((value) => !Number.isFinite(value));
-  if (at >= 0) throw new Error(`the model answered ${result.values[at]} for row ${Math.floor(at / result.width)}`);
-  return result;
+type Scores = Awaited<ReturnType<Scorer['score']>>;
+
+function refuseNonNumbers({ width, values }: Scores): Scores {
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  if (at >= 0) throw new Error(`the model answered ${values[at]} for row ${Math.floor(at / width)}`);
+  return { width, values };
 }
 
 export async function loadVersion(
@@ -54,11 +65,7 @@ export async function loadVersion(
   if (manifest.model !== model)
     throw new Error(`bundle ${bundleDigest} belongs to model ${manifest.model}, not to ${model}`);
   const featuresSql = Buffer.from(await loader.cache.bytes(manifest.featuresSql)).toString('utf8');
-  const engine = await loader.createFeatureEngine({
-    featuresSql,
-    source: manifest.source,
-    features: manifest.features,
-  });
+  const features = await loader.features.acquire({ featuresSql, source: manifest.source, features: manifest.features });
   try {
     const scorer = await loader.createScorer({
       path: await loader.cache.path(manifest.onnx),
@@ -67,29 +74,31 @@ export async function loadVersion(
       task: manifest.task,
       threads: loader.scorerThreads,
     });
-    const columns = manifest.source.map(({ name }) => name);
-    const batcher: Batcher = createBatcher(
-      async (rows, count) => scorer.score(await engine.compute(rows, count), count),
-      columns,
-    );
+    const scores = createBatcher<Scores>({
+      compute: (rows, count) => scorer.score(rows, count),
+      slice: ({ width, values }, from, to) => ({ width, values: values.subarray(from * width, to * width) }),
+      columns: manifest.features.map(({ name }) => name),
+    });
     return {
       version,
       bundleDigest,
       manifest,
       async infer(rows, count) {
-        const missing = columns.filter((name) => rows[name] === undefined);
+        const missing = manifest.source.filter(({ name }) => rows[name] === undefined).map(({ name }) => name);
         if (missing.length > 0)
           throw new Error(`version ${version} needs ${missing.join(', ')}, which the request does not have`);
-        return refuseNonNumbers(await batcher.run(rows, count));
+        const computed = await features.run(rows, count);
+        const scored = await scores.run(computed.value, count);
+        return { ...refuseNonNumbers(scored.value), latencyMs: computed.latencyMs + scored.latencyMs };
       },
       async close() {
-        await batcher.idle();
-        engine.close();
+        await scores.idle();
+        await features.release();
         await scorer.close();
       },
     };
   } catch (error) {
-    engine.close();
+    await features.release();
     throw error;
   }
 }

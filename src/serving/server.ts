@@ -2,6 +2,7 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import { createAnswerer } from './answering.ts';
 import { openCache } from './cache.ts';
+import { createFeaturePool } from './feature-pool.ts';
 import { createFollower, type Follower } from './follower.ts';
 import type { InferenceServerOptions } from './ports.ts';
 import { createPredictionLog } from './prediction-log.ts';
@@ -35,7 +36,7 @@ export async function createInferenceServer(options: InferenceServerOptions): Pr
     cache,
     loader: {
       cache,
-      createFeatureEngine: options.createFeatureEngine,
+      features: createFeaturePool(options.createFeatureEngine),
       createScorer: options.createScorer,
       scorerThreads: options.scorerThreads ?? 1,
     },

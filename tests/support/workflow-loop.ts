@@ -17,7 +17,7 @@ import { workflowBundle } from './workflow-bundle.ts';
 import { testPorts } from './workflow-ports.ts';
 
 const apiVersion = 'refit.dev/v1';
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 10_000;
 const POLL_MS = 20;
 
 /** Asks until the answer is defined. */
@@ -143,13 +143,16 @@ export class Loop {
     });
     const receipts = await this.registry.receive(incoming);
     const keys = events.map((one) => eventKey(one.source, one.id));
-    for (const [kind, name] of new Set(events.map((one) => `${one.target.kind} ${one.target.name}`)).entries().map(([text]) => text.split(' '))) {
-      const mine = keys.filter((_, index) => {
-        const target = events[index]?.target;
-        return target?.kind === kind && target.name === name && receipts[index]?.action === 'signal';
-      });
-      if (name === undefined || mine.length === 0) continue;
-      await (kind === 'dataset' ? this.messenger.dataArrived(name, mine) : this.messenger.eventsArrived(name, mine));
+    const byTarget = new Map<string, { readonly target: IncomingEvent['target']; readonly keys: string[] }>();
+    for (const [index, { target }] of events.entries()) {
+      const key = keys[index];
+      if (receipts[index]?.action !== 'signal' || key === undefined) continue;
+      const group = byTarget.get(`${target.kind}/${target.name}`) ?? { target, keys: [] };
+      group.keys.push(key);
+      byTarget.set(`${target.kind}/${target.name}`, group);
+    }
+    for (const { target, keys: mine } of byTarget.values()) {
+      await (target.kind === 'dataset' ? this.messenger.dataArrived(target.name, mine) : this.messenger.eventsArrived(target.name, mine));
     }
     return keys;
   }

@@ -2,13 +2,13 @@
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, inject } from 'vitest';
-import { ensureSearchAttributes } from '../../src/local/search-attributes.ts';
+import { SEARCH_ATTRIBUTES } from '../../src/local/search-attributes.ts';
 import type { Messenger } from '../../src/ports/messenger.ts';
 import { Loop } from './workflow-loop.ts';
 
 /** Workers warn of what these tests do on purpose, such as ending a workflow from outside. */
 export function quietRuntime(): void {
-  Runtime.install({ logger: new DefaultLogger('ERROR'), telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } } });
+  Runtime.install({ logger: new DefaultLogger('WARN'), telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } } });
 }
 
 export interface SkippedTime {
@@ -28,7 +28,9 @@ export function inSkippedTime(messenger?: () => Messenger): () => SkippedTime {
     const { client, nativeConnection: connection } = env;
     const nowMs = () => (env ? env.currentTimeMs() : Promise.reject(new Error('the server has stopped')));
     const skip = async (duration: string) => env?.sleep(duration);
-    await ensureSearchAttributes(env.connection, 'default');
+    // This server refuses an attribute that it does not know, and cannot list those it knows.
+    const searchAttributes = Object.fromEntries(Object.entries(SEARCH_ATTRIBUTES).map(([name, { code }]) => [name, code]));
+    await env.connection.operatorService.addSearchAttributes({ namespace: 'default', searchAttributes });
     found = { loop: await Loop.start({ client, connection, nowMs, ...(messenger ? { messenger: messenger() } : {}) }), skip, nowMs };
   });
   afterEach(async () => {

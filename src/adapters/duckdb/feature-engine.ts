@@ -45,10 +45,20 @@ export const createFeatureEngine: FeatureEngineFactory = async ({ featuresSql, s
         }
         statement.bindList(index + 1, listValue([...values]), LIST(WIRE_TYPES[type]));
       });
-      const result = await statement.runAndReadAll();
-      const computed = result.getColumnsJS();
+      const result = await statement.run();
+      const columns = features.map((): Cell[] => []);
+      // The number of rows is known, so the empty chunk at the end need not be waited for.
+      for (let read = 0; read < count; ) {
+        const chunk = await result.fetchChunk();
+        if (chunk === null || chunk.rowCount === 0) throw new Error(`features.sql gave ${read} rows for ${count}`);
+        for (const [index, column] of columns.entries()) {
+          const vector = chunk.getColumnVector(index);
+          for (let row = 0; row < chunk.rowCount; row += 1) column.push(cellOf(vector.getItem(row)));
+        }
+        read += chunk.rowCount;
+      }
       return Object.fromEntries(
-        features.map(({ name }, index): [string, readonly Cell[]] => [name, (computed[index] ?? []).map(cellOf)]),
+        features.map(({ name }, index): [string, readonly Cell[]] => [name, columns[index] ?? []]),
       );
     };
     // The statement's parameters are shared: one batch after the other.

@@ -3,13 +3,16 @@ import { readFile } from 'node:fs/promises';
 import { type Consumer, type EachBatchPayload, Kafka, type KafkaConfig, logLevel } from 'kafkajs';
 import type { Logger } from 'pino';
 import { TOPICS, type TopicName } from '../../contracts/events.ts';
-import type { BusRecord, EventBus, Subscription } from '../../ports/bus.ts';
+import type { BusRecord, EventBus, OutgoingRecord, Subscription } from '../../ports/bus.ts';
 import type { KafkaSettings } from '../../settings.ts';
 
 /** Records handed over at once: bounds the transaction and the signals that they lead to. */
 const CHUNK = 500;
 const RETRY_MIN_MS = 200;
 const RETRY_MAX_MS = 5_000;
+const BATCH_BYTES = 700_000;
+/** Key, headers and framing, generously. */
+const RECORD_OVERHEAD_BYTES = 500;
 /** Partitions of a new topic; more let more gateways share the work. */
 const PARTITIONS = 4;
 
@@ -53,6 +56,22 @@ function saslOf({
     case 'scram-sha-512':
       return { mechanism: 'scram-sha-512', ...given };
   }
+}
+
+/** Groups that fit into one batch: a larger one is refused by the broker (message.max.bytes, 1 MiB by default) as a whole. */
+function sendable(records: readonly OutgoingRecord[]): readonly (readonly OutgoingRecord[])[] {
+  const groups: OutgoingRecord[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const record of records) {
+    const size = Buffer.byteLength(record.value ?? '') + RECORD_OVERHEAD_BYTES;
+    if (bytes + size > BATCH_BYTES) {
+      groups.push([]);
+      bytes = 0;
+    }
+    groups.at(-1)?.push(record);
+    bytes += size;
+  }
+  return groups;
 }
 
 function textHeaders(
@@ -144,15 +163,16 @@ export async function createKafkaBus(settings: KafkaSettings, logger: Logger): P
   return {
     async publish(topic, records) {
       await connected();
-      await producer.send({
-        topic: topicPrefix + topic,
-        acks: -1,
-        messages: records.map(({ key, value, headers }) => ({
-          key,
-          value,
-          ...(headers === undefined ? {} : { headers: { ...headers } }),
-        })),
-      });
+      for (const part of sendable(records))
+        await producer.send({
+          topic: topicPrefix + topic,
+          acks: -1,
+          messages: part.map(({ key, value, headers }) => ({
+            key,
+            value,
+            ...(headers === undefined ? {} : { headers: { ...headers } }),
+          })),
+        });
     },
 
     async subscribe({ group, topics, lingerMs, handle }): Promise<Subscription> {

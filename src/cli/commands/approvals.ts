@@ -30,7 +30,10 @@ function approvalPage(approval: ShownApproval): string {
     `bundle ${approval.bundleDigest}`,
     `${metricText(approval.metric)} on ${evaluation?.rows ?? 0} held-out rows`,
     comparisonText(approval),
-    table(['gate', 'status', 'detail'], gates.map((gate) => [gate.gate, gate.status, gate.detail])),
+    table(
+      ['gate', 'status', 'detail'],
+      gates.map((gate) => [gate.gate, gate.status, gate.detail]),
+    ),
   ];
   if (evaluation && evaluation.slices.length > 0) {
     const largest = [...evaluation.slices].sort((a, b) => b.rows - a.rows).slice(0, MOST_SLICES);

@@ -8,7 +8,13 @@ import { JSON_OPTION, numberOf, print, printJson, table, when } from '../output.
 
 function featureTable(features: readonly FeatureDrift[]): string {
   const sorted = [...features].sort((a, b) => b.score / b.threshold - a.score / a.threshold);
-  const rows = sorted.map((one) => [one.name, one.test, one.score.toFixed(4), one.threshold, one.drifted ? 'drifted' : '']);
+  const rows = sorted.map((one) => [
+    one.name,
+    one.test,
+    one.score.toFixed(4),
+    one.threshold,
+    one.drifted ? 'drifted' : '',
+  ]);
   return table(['column', 'test', 'score', 'threshold', ''], rows);
 }
 
@@ -23,7 +29,14 @@ export function driftCommands(program: Command, { api, exit }: Context): void {
       const sweeps = await api.get<SweepRecord[]>(`${modelPath(model)}/drift`, { limit: 20 });
       if (json) return printJson(sweeps);
       if (sweeps.length === 0) return print('no sweep yet');
-      const rows = sweeps.map((one) => [when(one.windowEnd), one.version, one.rows, one.labelled, one.verdict, one.reason]);
+      const rows = sweeps.map((one) => [
+        when(one.windowEnd),
+        one.version,
+        one.rows,
+        one.labelled,
+        one.verdict,
+        one.reason,
+      ]);
       print(table(['window end', 'version', 'rows', 'outcomes', 'verdict', 'why'], rows));
       const latest = sweeps.find((sweep) => sweep.features.length > 0);
       if (latest) print(featureTable(latest.features));

@@ -12,7 +12,8 @@ import { AS_OPTION, JSON_OPTION, metricText, print, printJson, say, short, table
 const STATUS_HEAD = ['model', 'champion', 'run', 'waits for', 'rollout', 'drift', 'paused'];
 
 function waitsFor({ approval, held }: ModelStatus): string | null {
-  if (approval) return `${approval.required} approval(s) of version ${approval.version} until ${when(approval.expiresAt)}`;
+  if (approval)
+    return `${approval.required} approval(s) of version ${approval.version} until ${when(approval.expiresAt)}`;
   return held.events > 0 ? `${held.events} events held: ${held.reason}` : null;
 }
 
@@ -52,7 +53,9 @@ export function modelCommands(program: Command, { api, actor, exit }: Context): 
     .option(...JSON_OPTION)
     .action(async (model, { json }) => {
       const all = model === undefined;
-      const found = all ? await api.get<ModelStatus[]>('/api/v1/models') : [await api.get<ModelStatus>(modelPath(model))];
+      const found = all
+        ? await api.get<ModelStatus[]>('/api/v1/models')
+        : [await api.get<ModelStatus>(modelPath(model))];
       if (json) return printJson(all ? found : found[0]);
       print(table(STATUS_HEAD, found.map(statusRow)));
       for (const line of found.map(sweepLine)) if (line !== null) print(line);

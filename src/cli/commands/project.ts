@@ -30,7 +30,12 @@ function problemsIn(error: unknown): readonly Problem[] | undefined {
   return details.problems as readonly Problem[];
 }
 
-async function send({ api, actor }: Context, folder: string, as: string | undefined, dryRun: boolean): Promise<ApplyAnswer> {
+async function send(
+  { api, actor }: Context,
+  folder: string,
+  as: string | undefined,
+  dryRun: boolean,
+): Promise<ApplyAnswer> {
   const files = await filesOf(folder);
   try {
     return await api.post<ApplyAnswer>('/api/v1/apply', {

@@ -39,7 +39,8 @@ export function publishCommands(program: Command, { api, cwd, actor }: Context):
     const kind = Array.isArray(event) ? 'cloudevents-batch' : 'cloudevents';
     const answer = await api.post<Accepted>('/events', event, `application/${kind}+json`);
     if (json) return printJson(answer);
-    for (const { id, source } of answer.accepted) print(`published ${id} of ${source}; its fate: refit events show ${id}`);
+    for (const { id, source } of answer.accepted)
+      print(`published ${id} of ${source}; its fate: refit events show ${id}`);
   }
   const envelope = (type: string, source: string, subject: string, id: string | undefined, data: unknown) => ({
     specversion: '1.0',
@@ -98,11 +99,15 @@ export function publishCommands(program: Command, { api, cwd, actor }: Context):
     .option('--window-end <time>', 'ISO 8601; now by default')
     .option('--id <id>', 'the event id; by default made of the content')
     .option(...JSON_OPTION)
-    .addHelpText('after', '\nExample:\n  refit publish drift flight-delays --feature temp --score 0.31 --verdict confirmed\n')
+    .addHelpText(
+      'after',
+      '\nExample:\n  refit publish drift flight-delays --feature temp --score 0.31 --verdict confirmed\n',
+    )
     .action(async (model, options) => {
       const { feature, test: name, verdict, id, json } = options;
       const end = options.windowEnd ?? new Date().toISOString();
-      if (!Number.isFinite(Date.parse(end))) throw new CliError(EXIT.usage, `--window-end must be ISO 8601, not '${end}'`);
+      if (!Number.isFinite(Date.parse(end)))
+        throw new CliError(EXIT.usage, `--window-end must be ISO 8601, not '${end}'`);
       const start = options.windowStart ?? new Date(Date.parse(end) - DAY_MS).toISOString();
       const score = numberOf('--score', options.score);
       const threshold = numberOf('--threshold', options.threshold);

@@ -25,7 +25,9 @@ const entryText = ({ version, role, weight }: PlanEntry): string =>
 
 function printRollout({ plan, deployments, replicas }: ShownRollout): void {
   print(
-    plan ? `plan ${plan.deployment}.${plan.revision}: ${plan.entries.map(entryText).join(', ')}` : 'no traffic plan yet',
+    plan
+      ? `plan ${plan.deployment}.${plan.revision}: ${plan.entries.map(entryText).join(', ')}`
+      : 'no traffic plan yet',
   );
   for (const one of replicas) print(`server ${one.replica} has plan ${one.deployment}.${one.revision}`);
   const rows = deployments.map((one) => [

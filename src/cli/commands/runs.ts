@@ -27,13 +27,22 @@ function printRun(run: RunRecord): void {
     ['outcome', run.outcome ? `${run.outcome}: ${run.outcomeReason}` : 'under way'],
     ['metric', metricText(run.metric)],
     ['version', run.version],
-    ['training', run.training ? `${run.training.trainer}, ${run.training.seconds} s, attempt ${run.training.attempt}` : null],
+    [
+      'training',
+      run.training ? `${run.training.trainer}, ${run.training.seconds} s, attempt ${run.training.attempt}` : null,
+    ],
     ['snapshot', run.snapshot],
     ['started', when(run.startedAt)],
     ['finished', when(run.finishedAt)],
   ];
   print(table(['what', 'value'], rows));
-  if (run.gates.length > 0) print(table(['gate', 'status', 'detail'], run.gates.map((one) => [one.gate, one.status, one.detail])));
+  if (run.gates.length > 0)
+    print(
+      table(
+        ['gate', 'status', 'detail'],
+        run.gates.map((one) => [one.gate, one.status, one.detail]),
+      ),
+    );
   const checks = run.checks.map((one) => [one.check, one.column, one.severity, one.detail]);
   if (checks.length > 0) print(table(['check', 'column', 'severity', 'detail'], checks));
 }
@@ -82,7 +91,8 @@ export function runCommands(program: Command, { api, actor, exit }: Context): vo
       for (const row of [...logs.audit].sort((a, b) => a.sequence - b.sequence)) {
         print(`${when(row.at)} ${row.action}${row.actor ? ` by ${row.actor}` : ''}`);
       }
-      if (logs.trainer === null) print(`no trainer log${logs.outcomeReason ? `; the run ended: ${logs.outcomeReason}` : ''}`);
+      if (logs.trainer === null)
+        print(`no trainer log${logs.outcomeReason ? `; the run ended: ${logs.outcomeReason}` : ''}`);
       else print(logs.trainer || 'the trainer wrote nothing');
     });
   runs
@@ -93,7 +103,10 @@ export function runCommands(program: Command, { api, actor, exit }: Context): vo
     .option(...AS_OPTION)
     .action(async (name, { reason, as }) => {
       const body = { actor: actor(as), reason: reason ?? null };
-      const answer = await api.post<{ readonly status: string; readonly reason: string }>(`${runPath(name)}/cancel`, body);
+      const answer = await api.post<{ readonly status: string; readonly reason: string }>(
+        `${runPath(name)}/cancel`,
+        body,
+      );
       print(`${name}: ${answer.status}, ${answer.reason}`);
       if (answer.status === 'refused') exit(EXIT.no);
     });

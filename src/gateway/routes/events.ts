@@ -29,54 +29,126 @@ export type ShownEvent = ReturnType<typeof showEvent>;
 export const eventRoutes =
   ({ registry, bus, logger }: Services): FastifyPluginAsyncZod =>
   async (app) => {
-    app.addContentTypeParser(['application/cloudevents+json', 'application/cloudevents-batch+json'], { parseAs: 'string' }, app.getDefaultJsonParser('error', 'error'));
+    app.addContentTypeParser(
+      ['application/cloudevents+json', 'application/cloudevents-batch+json'],
+      { parseAs: 'string' },
+      app.getDefaultJsonParser('error', 'error'),
+    );
 
-    app.post('/events', { bodyLimit: MAX_EVENT_BYTES * 8, schema: { summary: 'Publish one CloudEvent or a batch', description: 'Structured, batched, or binary mode (ce-* headers). Answers 202 once Kafka has all of them.', body: z.unknown() } }, async (request, reply) => {
-      const attributes = Object.entries(request.headers).filter(([name]) => name.startsWith('ce-'));
-      const isBinary = request.headers['ce-specversion'] !== undefined;
-      const events: unknown[] = isBinary
-        ? [{ ...Object.fromEntries(attributes.map(([name, value]) => [name.slice(3), String(value)])), datacontenttype: 'application/json', data: request.body }]
-        : Array.isArray(request.body)
-          ? request.body
-          : [request.body];
-      const records = events.map((value, index) => {
-        const intake = intakeEvent(value);
-        if ('malformed' in intake) throw new ApiError(400, `event ${index + 1} of ${events.length} is malformed (${intake.malformed.reason}): ${intake.malformed.detail}; none was taken`);
-        const { event } = intake;
-        const body = canonicalJson(value);
-        if (Buffer.byteLength(body) > MAX_EVENT_BYTES) throw new ApiError(400, `event ${index + 1} of ${events.length} is larger than ${MAX_EVENT_BYTES} bytes; none was taken`);
-        const topic = topicOfType(event.type);
-        if (!topic) throw new ApiError(400, `event ${index + 1} of ${events.length} has the unknown type ${event.type}; none was taken`);
-        return { topic, key: event.target.name, value: body, id: event.id, source: event.source };
-      });
-      try {
-        for (const topic of new Set(records.map((record) => record.topic))) {
-          const headers = { 'content-type': 'application/cloudevents+json; charset=UTF-8' };
-          await bus.publish(topic, records.filter((record) => record.topic === topic).map(({ key, value }) => ({ key, value, headers })));
+    app.post(
+      '/events',
+      {
+        bodyLimit: MAX_EVENT_BYTES * 8,
+        schema: {
+          summary: 'Publish one CloudEvent or a batch',
+          description: 'Structured, batched, or binary mode (ce-* headers). Answers 202 once Kafka has all of them.',
+          body: z.unknown(),
+        },
+      },
+      async (request, reply) => {
+        const attributes = Object.entries(request.headers).filter(([name]) => name.startsWith('ce-'));
+        const isBinary = request.headers['ce-specversion'] !== undefined;
+        const events: unknown[] = isBinary
+          ? [
+              {
+                ...Object.fromEntries(attributes.map(([name, value]) => [name.slice(3), String(value)])),
+                datacontenttype: 'application/json',
+                data: request.body,
+              },
+            ]
+          : Array.isArray(request.body)
+            ? request.body
+            : [request.body];
+        const records = events.map((value, index) => {
+          const intake = intakeEvent(value);
+          if ('malformed' in intake)
+            throw new ApiError(
+              400,
+              `event ${index + 1} of ${events.length} is malformed (${intake.malformed.reason}): ${intake.malformed.detail}; none was taken`,
+            );
+          const { event } = intake;
+          const body = canonicalJson(value);
+          if (Buffer.byteLength(body) > MAX_EVENT_BYTES)
+            throw new ApiError(
+              400,
+              `event ${index + 1} of ${events.length} is larger than ${MAX_EVENT_BYTES} bytes; none was taken`,
+            );
+          const topic = topicOfType(event.type);
+          if (!topic)
+            throw new ApiError(
+              400,
+              `event ${index + 1} of ${events.length} has the unknown type ${event.type}; none was taken`,
+            );
+          return { topic, key: event.target.name, value: body, id: event.id, source: event.source };
+        });
+        try {
+          for (const topic of new Set(records.map((record) => record.topic))) {
+            const headers = { 'content-type': 'application/cloudevents+json; charset=UTF-8' };
+            await bus.publish(
+              topic,
+              records.filter((record) => record.topic === topic).map(({ key, value }) => ({ key, value, headers })),
+            );
+          }
+        } catch (error) {
+          logger.warn({ err: error }, 'events could not be kept');
+          throw new ApiError(
+            503,
+            'Kafka cannot be reached, so the events could not be kept; send them again, repeating is harmless',
+          );
         }
-      } catch (error) {
-        logger.warn({ err: error }, 'events could not be kept');
-        throw new ApiError(503, 'Kafka cannot be reached, so the events could not be kept; send them again, repeating is harmless');
-      }
-      return reply.code(202).send({ accepted: records.map(({ source, id }) => ({ source, id })) });
-    });
+        return reply.code(202).send({ accepted: records.map(({ source, id }) => ({ source, id })) });
+      },
+    );
 
-    const listQuery = z.object({ model: z.string().optional(), fate: z.enum(FATES).optional(), limit: z.coerce.number().int().min(1).max(1_000).default(50), before: z.string().optional() });
-    app.get('/api/v1/events', { schema: { summary: 'Events, newest first', querystring: listQuery } }, async ({ query }) => {
-      const { model, fate, before } = query;
-      const events = await registry.events({ limit: query.limit, ...(model === undefined ? {} : { model }), ...(fate === undefined ? {} : { fate }), ...(before === undefined ? {} : { before }) });
-      return events.map(showEvent);
+    const listQuery = z.object({
+      model: z.string().optional(),
+      fate: z.enum(FATES).optional(),
+      limit: z.coerce.number().int().min(1).max(1_000).default(50),
+      before: z.string().optional(),
     });
+    app.get(
+      '/api/v1/events',
+      { schema: { summary: 'Events, newest first', querystring: listQuery } },
+      async ({ query }) => {
+        const { model, fate, before } = query;
+        const events = await registry.events({
+          limit: query.limit,
+          ...(model === undefined ? {} : { model }),
+          ...(fate === undefined ? {} : { fate }),
+          ...(before === undefined ? {} : { before }),
+        });
+        return events.map(showEvent);
+      },
+    );
 
-    app.get('/api/v1/events/show', { schema: { summary: 'One event', querystring: z.object({ ref: z.string() }) } }, async ({ query }) => {
-      const event = await registry.event(query.ref);
-      if (event) return showEvent(event);
-      const [found, ...others] = await registry.eventsById(query.ref);
-      if (!found) throw notFound(`event ${query.ref}`, 'name its id, or "SOURCE ID"');
-      if (others.length > 0) throw new ApiError(409, `several sources use the id ${query.ref}: ${[found, ...others].map((one) => `"${one.key}"`).join(', ')}; name one of these`);
-      return showEvent(found);
-    });
+    app.get(
+      '/api/v1/events/show',
+      { schema: { summary: 'One event', querystring: z.object({ ref: z.string() }) } },
+      async ({ query }) => {
+        const event = await registry.event(query.ref);
+        if (event) return showEvent(event);
+        const [found, ...others] = await registry.eventsById(query.ref);
+        if (!found) throw notFound(`event ${query.ref}`, 'name its id, or "SOURCE ID"');
+        if (others.length > 0)
+          throw new ApiError(
+            409,
+            `several sources use the id ${query.ref}: ${[found, ...others].map((one) => `"${one.key}"`).join(', ')}; name one of these`,
+          );
+        return showEvent(found);
+      },
+    );
 
-    app.get('/api/v1/events/counts', { schema: { summary: 'Deliveries by fate, each counted once' } }, () => registry.deliveryCounts());
-    app.get('/api/v1/dead-letters', { schema: { summary: 'Dead letters, newest first', querystring: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(50) }) } }, ({ query }) => registry.deadLetters(query.limit));
+    app.get('/api/v1/events/counts', { schema: { summary: 'Deliveries by fate, each counted once' } }, () =>
+      registry.deliveryCounts(),
+    );
+    app.get(
+      '/api/v1/dead-letters',
+      {
+        schema: {
+          summary: 'Dead letters, newest first',
+          querystring: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(50) }),
+        },
+      },
+      ({ query }) => registry.deadLetters(query.limit),
+    );
   };

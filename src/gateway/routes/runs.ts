@@ -15,7 +15,15 @@ async function showApproval(registry: Registry, approval: ApprovalRecord) {
   const version = await registry.version(approval.model, approval.version);
   const champion = await registry.champion(approval.model);
   const run = await registry.run(approval.run);
-  return { ...approval, trigger: run?.trigger ?? null, reason: run?.reason ?? null, metric: version?.metric ?? null, evaluation: version?.evaluation ?? null, gates: run?.gates ?? [], champion: champion ? { version: champion.version, metric: champion.metric } : null };
+  return {
+    ...approval,
+    trigger: run?.trigger ?? null,
+    reason: run?.reason ?? null,
+    metric: version?.metric ?? null,
+    evaluation: version?.evaluation ?? null,
+    gates: run?.gates ?? [],
+    champion: champion ? { version: champion.version, metric: champion.metric } : null,
+  };
 }
 
 export type ShownApproval = Awaited<ReturnType<typeof showApproval>>;
@@ -29,26 +37,54 @@ export const runRoutes =
       return record;
     }
 
-    app.get('/api/v1/runs', { schema: { summary: 'Runs, newest first', querystring: z.object({ model: z.string().optional(), limit: z.coerce.number().int().min(1).max(1_000).default(50) }) } }, ({ query }) =>
-      registry.runs({ limit: query.limit, ...(query.model === undefined ? {} : { model: query.model }) }),
+    app.get(
+      '/api/v1/runs',
+      {
+        schema: {
+          summary: 'Runs, newest first',
+          querystring: z.object({
+            model: z.string().optional(),
+            limit: z.coerce.number().int().min(1).max(1_000).default(50),
+          }),
+        },
+      },
+      ({ query }) =>
+        registry.runs({ limit: query.limit, ...(query.model === undefined ? {} : { model: query.model }) }),
     );
     app.get('/api/v1/runs/:run', { schema: { summary: 'One run', params: runParams } }, async ({ params }) => {
       const run = await known(params.run);
       return { ...run, approval: (await registry.approval(run.run)) ?? null };
     });
-    app.get('/api/v1/runs/:run/logs', { schema: { summary: 'What the run did and what its trainer said', params: runParams } }, async ({ params }) => {
-      const run = await known(params.run);
-      const audit = (await registry.audit(run.model, 1_000)).filter((row) => row.body['run'] === run.run);
-      const trainer = run.training === null ? null : Buffer.from(await store.getBytes(run.training.log)).toString('utf8');
-      return { run: run.run, outcome: run.outcome, outcomeReason: run.outcomeReason, audit, trainer };
-    });
-    app.post('/api/v1/runs/:run/cancel', { schema: { summary: 'End a run', params: runParams, body: z.strictObject({ actor, reason: z.string().max(512).nullable().default(null) }) } }, async ({ params, body }) => {
-      const run = await known(params.run);
-      if (run.outcome !== null) return { status: 'refused', reason: `${run.run} has ended: ${run.outcome}` };
-      return updates.cancel(run.model, run.run, body);
-    });
+    app.get(
+      '/api/v1/runs/:run/logs',
+      { schema: { summary: 'What the run did and what its trainer said', params: runParams } },
+      async ({ params }) => {
+        const run = await known(params.run);
+        const audit = (await registry.audit(run.model, 1_000)).filter((row) => row.body['run'] === run.run);
+        const trainer =
+          run.training === null ? null : Buffer.from(await store.getBytes(run.training.log)).toString('utf8');
+        return { run: run.run, outcome: run.outcome, outcomeReason: run.outcomeReason, audit, trainer };
+      },
+    );
+    app.post(
+      '/api/v1/runs/:run/cancel',
+      {
+        schema: {
+          summary: 'End a run',
+          params: runParams,
+          body: z.strictObject({ actor, reason: z.string().max(512).nullable().default(null) }),
+        },
+      },
+      async ({ params, body }) => {
+        const run = await known(params.run);
+        if (run.outcome !== null) return { status: 'refused', reason: `${run.run} has ended: ${run.outcome}` };
+        return updates.cancel(run.model, run.run, body);
+      },
+    );
 
-    app.get('/api/v1/approvals', { schema: { summary: 'Decisions that are waited for' } }, async () => Promise.all((await registry.openApprovals()).map((approval) => showApproval(registry, approval))));
+    app.get('/api/v1/approvals', { schema: { summary: 'Decisions that are waited for' } }, async () =>
+      Promise.all((await registry.openApprovals()).map((approval) => showApproval(registry, approval))),
+    );
     const decision = z.strictObject({
       requestId: z.string().min(1).max(128).optional(),
       actor,
@@ -56,19 +92,30 @@ export const runRoutes =
       bundleDigest: z.string().regex(/^[0-9a-f]{64}$/, 'the bundle digest, 64 hexadecimal digits'),
       reason: z.string().max(512).nullable().default(null),
     });
-    app.post('/api/v1/runs/:run/decisions', { schema: { summary: 'Approve or reject', params: runParams, body: decision } }, async ({ params, body }) => {
-      const run = await known(params.run);
-      const update = { ...body, requestId: body.requestId ?? randomUUID() };
-      if (run.outcome === null) {
-        try {
-          return await updates.decide(run.model, run.run, update);
-        } catch (error) {
-          // The run ended between the look and the update: it is judged below, like one that ended long ago.
-          if (!(error instanceof ApiError) || error.statusCode !== 409) throw error;
+    app.post(
+      '/api/v1/runs/:run/decisions',
+      { schema: { summary: 'Approve or reject', params: runParams, body: decision } },
+      async ({ params, body }) => {
+        const run = await known(params.run);
+        const update = { ...body, requestId: body.requestId ?? randomUUID() };
+        if (run.outcome === null) {
+          try {
+            return await updates.decide(run.model, run.run, update);
+          } catch (error) {
+            // The run ended between the look and the update: it is judged below, like one that ended long ago.
+            if (!(error instanceof ApiError) || error.statusCode !== 409) throw error;
+          }
         }
-      }
-      const input = { ...update, via: 'update' as const };
-      const { verdict } = await registry.recordDecision(run.run, input, (context) => judgeDecision(context, input), now().toISOString());
-      return verdict.status === 'refused' ? { status: 'refused', reason: verdict.reason, settles: null } : { status: 'accepted', reason: verdict.detail, settles: verdict.settles };
-    });
+        const input = { ...update, via: 'update' as const };
+        const { verdict } = await registry.recordDecision(
+          run.run,
+          input,
+          (context) => judgeDecision(context, input),
+          now().toISOString(),
+        );
+        return verdict.status === 'refused'
+          ? { status: 'refused', reason: verdict.reason, settles: null }
+          : { status: 'accepted', reason: verdict.detail, settles: verdict.settles };
+      },
+    );
   };

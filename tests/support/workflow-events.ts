@@ -1,0 +1,11 @@
+/** Drift alerts as detectors send them. */
+import type { IncomingEvent } from '../../src/ports/registry.ts';
+import { event } from './registry-fixtures.ts';
+
+const HOUR_MS = 3_600_000;
+
+/** `hour` numbers windows of one hour each. */
+export function alert(model: string, id: string, hour = 0, more: { readonly verdict?: string; readonly version?: number } = {}): IncomingEvent {
+  const window = { start: new Date(hour * HOUR_MS).toISOString(), end: new Date((hour + 1) * HOUR_MS).toISOString() };
+  return event('drift', id, model, { model, kind: 'data', window, features: [], ...more });
+}

@@ -1,0 +1,49 @@
+/** A run without its lifecycle: its reports are kept here instead of being sent. */
+import { WorkflowIdReusePolicy } from '@temporalio/client';
+import type { RunFinishedSignal, RunInput } from '../../src/contracts/messages.ts';
+import { QUEUES } from '../../src/contracts/values.ts';
+import { runWorkflowId } from '../../src/domain/ids.ts';
+import type { Messenger } from '../../src/ports/messenger.ts';
+import { type Definition, definition, type Loop } from './workflow-loop.ts';
+
+export const finished: RunFinishedSignal[] = [];
+
+export const keepsReports = (): Messenger => ({
+  dataArrived: async () => {},
+  eventsArrived: async () => {},
+  runAwaits: async () => {},
+  runFinished: async (_model, signal) => {
+    finished.push(signal);
+  },
+  rolloutFinished: async () => {},
+  state: async () => 'running',
+});
+
+export interface StartedRun {
+  readonly run: string;
+  /** Skips time until the run has ended. */
+  readonly result: () => Promise<{ readonly outcome: string; readonly reason: string }>;
+}
+
+export async function startedRun(loop: Loop, model: string, change: Definition = {}, options: { readonly approvers?: string[]; readonly requester?: string } = {}): Promise<StartedRun> {
+  const definitionDigest = await loop.apply(definition(model, change), { tell: false, ...(options.approvers ? { approvers: options.approvers } : {}) });
+  // The snapshot takes the newest version of the dataset.
+  await loop.registry.commitDatasetVersion({
+    ...{ dataset: `${model}-data`, version: 1, manifestDigest: '0'.repeat(64), eventKey: `test ${model}`, newRows: 1 },
+    manifest: { dataset: `${model}-data`, version: 1, columns: [], files: [], rows: 1, maxTime: null },
+    createdAt: new Date(0).toISOString(),
+  });
+  const requester = options.requester ?? null;
+  const { run, trigger } = await loop.registry.openRun({
+    ...{ model, requestKey: 'manual:1', trigger: 'manual', eventKeys: [], requester, reason: null, definitionDigest },
+    at: new Date(await loop.options.nowMs()).toISOString(),
+  });
+  const input: RunInput = { stateVersion: 1, model, run, trigger, definitionDigest, requester };
+  const handle = await loop.client.workflow.start('run', {
+    workflowId: runWorkflowId(model, run),
+    taskQueue: QUEUES.control,
+    workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+    args: [input],
+  });
+  return { run, result: () => handle.result() };
+}

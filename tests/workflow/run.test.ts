@@ -1,0 +1,103 @@
+/** A run alone: its outcomes, and what stops it. Whatever happens it ends with an outcome in the registry and one report. */
+import { describe, expect, it } from 'vitest';
+import { finished, keepsReports, startedRun } from '../support/workflow-run.ts';
+import { eventually } from '../support/workflow-loop.ts';
+import { inSkippedTime } from '../support/workflow-time.ts';
+import type { Behaviour } from '../support/workflow-behaviour.ts';
+
+const server = inSkippedTime(keepsReports);
+
+describe('a run that cannot become a candidate', () => {
+  it.each<[string, Partial<Behaviour>, string, RegExp]>([
+    ['bad-data', { data: 'one class' }, 'data_rejected', /one class in column y/],
+    ['bad-metric', { rmse: 3 }, 'gate_failed', /rmse 3\.0000, at most 2/],
+    ['no-metric', { rmse: undefined }, 'inconclusive', /undefined on 10 held-out rows/],
+    ['bad-trainer', { training: 'fails' }, 'failed', /no luck today/],
+  ])('%s ends with its outcome, its reason, no version and one report', async (model, behaviour, outcome, reason) => {
+    const { loop } = server();
+    loop.behaviours.set(model, behaviour);
+    const { run, result } = await startedRun(loop, model);
+    expect(await result()).toMatchObject({ outcome, reason: expect.stringMatching(reason) });
+    expect(await loop.registry.run(run)).toMatchObject({ outcome, version: null });
+    expect(await loop.registry.versions(model)).toEqual([]);
+    expect(finished.filter((one) => one.run === run)).toEqual([{ run, outcome, version: null }]);
+  });
+});
+
+describe('cancel', () => {
+  it('during training stops the trainer and ends the run', async () => {
+    const { loop } = server();
+    loop.behaviours.set('cancelled', { training: 'waits' });
+    const { run, result } = await startedRun(loop, 'cancelled');
+    await eventually('it trains', async () => loop.behaviours.isTraining('cancelled'));
+    expect(await loop.updates.cancel('cancelled', run, { actor: 'olga', reason: 'a mistake' })).toMatchObject({ status: 'cancelled' });
+    expect(await result()).toMatchObject({ outcome: 'cancelled', reason: 'cancelled by olga: a mistake' });
+    await eventually('the trainer is told', async () => loop.behaviours.stopped.includes('cancelled'));
+    expect(await loop.registry.run(run)).toMatchObject({ outcome: 'cancelled', stage: 'train' });
+  });
+
+  it('of the workflow in Temporal has the same end', async () => {
+    const { loop } = server();
+    const { run, result } = await startedRun(loop, 'cancelled-outside');
+    await loop.waiting(run);
+    await loop.runHandle(run).cancel();
+    expect(await result()).toMatchObject({ outcome: 'cancelled' });
+    expect(await loop.registry.run(run)).toMatchObject({ outcome: 'cancelled' });
+  });
+
+  it('while it waits for a decision withdraws the candidate', async () => {
+    const { loop } = server();
+    const { run, result } = await startedRun(loop, 'withdrawn');
+    const approval = await loop.waiting(run);
+    await loop.updates.cancel('withdrawn', run, { actor: 'olga', reason: null });
+    expect(await result()).toMatchObject({ outcome: 'cancelled' });
+    expect(await loop.registry.version('withdrawn', approval.version)).toMatchObject({ role: 'rejected' });
+  });
+});
+
+describe('supersede', () => {
+  it('ends a run that waits for a decision; its version is archived', async () => {
+    const { loop } = server();
+    const { run, result } = await startedRun(loop, 'outdone');
+    const approval = await loop.waiting(run);
+    await loop.runHandle(run).signal('supersede', { reason: 'a newer run' });
+    expect(await result()).toEqual({ outcome: 'superseded', reason: 'a newer run' });
+    expect(await loop.registry.version('outdone', approval.version)).toMatchObject({ role: 'archived' });
+  });
+
+  it('is not lost when it comes before the run waits, and does not cut its work short', async () => {
+    const { loop } = server();
+    loop.behaviours.set('outdone-early', { training: 'waits' });
+    const { run, result } = await startedRun(loop, 'outdone-early');
+    await eventually('it trains', async () => loop.behaviours.isTraining('outdone-early'));
+    await loop.runHandle(run).signal('supersede', { reason: 'a newer run' });
+    expect((await loop.runStatus(run)).outcome).toBeNull();
+    loop.behaviours.release('outdone-early');
+    expect(await result()).toMatchObject({ outcome: 'superseded' });
+    expect(await loop.registry.run(run)).toMatchObject({ version: 1 });
+  });
+
+  it('does not undo a decision that was told as accepted', async () => {
+    const { loop } = server();
+    for (const round of [1, 2, 3, 4, 5]) {
+      const model = `contended-${round}`;
+      const { run, result } = await startedRun(loop, model);
+      const approval = await loop.waiting(run);
+      const decision = loop.decide(approval, 'ana').catch(() => ({ status: 'refused' as const }));
+      await loop.runHandle(run).signal('supersede', { reason: 'a newer run' });
+      const answer = await decision;
+      expect(await result()).toMatchObject({ outcome: answer.status === 'accepted' ? 'approved' : 'superseded' });
+    }
+  });
+});
+
+it('a run whose outcome was given from outside keeps it', async () => {
+  const { loop } = server();
+  loop.behaviours.set('given-up', { training: 'waits' });
+  const { run, result } = await startedRun(loop, 'given-up');
+  await eventually('it trains', async () => loop.behaviours.isTraining('given-up'));
+  await loop.registry.finishRun(run, 'failed', 'taken for lost', new Date(0).toISOString());
+  await loop.updates.cancel('given-up', run, { actor: 'olga', reason: null });
+  expect(await result()).toEqual({ outcome: 'failed', reason: 'taken for lost' });
+  expect(finished).toContainEqual({ run, outcome: 'failed', version: null });
+});
