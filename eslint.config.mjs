@@ -42,7 +42,8 @@ export default tseslint.config(
           allowBoolean: true,
           allowNullish: true,
           allow: [
-            { from: 'lib', name: ['URL', 'URLSearchParams'] },
+            'URL',
+            'URLSearchParams',
             {
               from: 'package',
               package: '@duckdb/node-api',
@@ -70,6 +71,7 @@ export default tseslint.config(
       '@typescript-eslint/no-unsafe-return': 'off',
       '@typescript-eslint/no-base-to-string': 'off',
       '@typescript-eslint/restrict-template-expressions': 'off',
+      '@typescript-eslint/require-array-sort-compare': 'off',
     },
   },
   {

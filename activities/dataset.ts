@@ -1,7 +1,7 @@
 /** Ingestion: bytes are copied into the store, checked as far as no label is needed, and become one version for each event. */
 import { join } from 'node:path';
-import { type DataArrived, dataArrivedSchema } from '../src/contracts/events.ts';
 import type { DataFile, DatasetManifest, SourceColumn } from '../src/contracts/data.ts';
+import { type DataArrived, dataArrivedSchema } from '../src/contracts/events.ts';
 import type { IngestResult } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { nextFiles, schemaProblem } from '../src/domain/dataset.ts';

@@ -1,8 +1,9 @@
 /** What a lifecycle reads and commits: facts, fates, runs, deployments. */
-import { driftDetectedSchema, EVENT_TYPES } from '../src/contracts/events.ts';
-import type * as m from '../src/contracts/messages.ts';
+
 import type { ModelDocument } from '../src/contracts/documents.ts';
 import { durationMs } from '../src/contracts/duration.ts';
+import { driftDetectedSchema, EVENT_TYPES } from '../src/contracts/events.ts';
+import type * as m from '../src/contracts/messages.ts';
 import type { Fate, Trigger } from '../src/contracts/values.ts';
 import { SETTLED_FATES } from '../src/contracts/values.ts';
 import { lifecycleConfig, rolloutAnalysis, rolloutSteps } from '../src/domain/config.ts';
@@ -56,7 +57,7 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
     const run = record.run === null ? undefined : await registry.run(record.run);
     return rolloutInput(record, await documentOf(record.model, run?.definitionDigest ?? null));
   }
-  async function pendingEvent(model: string, event: EventRecord): Promise<m.PendingEvent | null> {
+  async function pendingEvent(event: EventRecord): Promise<m.PendingEvent | null> {
     const receivedAtMs = Date.parse(event.receivedAt);
     if (event.type === EVENT_TYPES.driftDetected) {
       const data = driftDetectedSchema.parse((JSON.parse(event.body) as { data: unknown }).data);
@@ -143,7 +144,7 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
         const fate = fates[key];
         if (!fate || SETTLED_FATES.some((settled) => settled === fate.fate)) continue;
         const event = await registry.event(key);
-        const pending = event ? await pendingEvent(model, event) : null;
+        const pending = event ? await pendingEvent(event) : null;
         if (pending) open.push(pending);
       }
       return open;

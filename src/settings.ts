@@ -10,7 +10,6 @@ import { readPort, readText } from './settings/read.ts';
 import { LOG_LEVELS, type LogLevel, type PortSettings, type Settings } from './settings/types.ts';
 
 export { SettingsError } from './settings/errors.ts';
-export { Secret } from './settings/secret.ts';
 export type * from './settings/types.ts';
 
 /** The setting that moves each port; errors about a taken port name it. */

@@ -105,7 +105,7 @@ export async function run(input: RunInput): Promise<End> {
     if (stage === 'decide') stopped ??= superseded;
   });
   setHandler(decideUpdate, (message) => decide(tidy(message, message.decision), 'update'), {
-    validator: (message) => {
+    validator: (message: DecideUpdate | undefined) => {
       if (message?.decision !== 'approve' && message?.decision !== 'reject')
         throw new Error("decision must be 'approve' or 'reject'");
       if (!isText(message.requestId) || !isText(message.actor))

@@ -6,7 +6,7 @@ import { CliError, EXIT } from './exit.ts';
 export const JSON_OPTION = ['--json', 'one JSON document on stdout'] as const;
 export const AS_OPTION = ['--as <name>', 'who acts; else REFIT_ACTOR, else the login'] as const;
 
-const colors = picocolors.createColors(process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined);
+const colors = picocolors.createColors(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
 
 export const say = (text: string): void => {
   process.stderr.write(`${text}\n`);

@@ -78,7 +78,6 @@ export const labelsArrivedSchema = z.object({
     .min(1)
     .max(5_000),
 });
-export type LabelsArrived = z.infer<typeof labelsArrivedSchema>;
 
 export const driftDetectedSchema = z.object({
   model: nameSchema,

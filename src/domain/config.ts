@@ -1,6 +1,7 @@
 /** What of a definition steers the workflows, with durations in milliseconds. */
-import { durationMs } from '../contracts/duration.ts';
+
 import type { ModelDocument } from '../contracts/documents.ts';
+import { durationMs } from '../contracts/duration.ts';
 import type { LifecycleConfig, RolloutAnalysisConfig, RolloutStepPlan, RunSettings } from '../contracts/messages.ts';
 
 export function lifecycleConfig(document: ModelDocument, definitionDigest: string): LifecycleConfig {

@@ -1,8 +1,8 @@
 /** Registers a project: bundle into the store, definitions into the registry, then the lifecycles learn of them. */
 import { createHash } from 'node:crypto';
-import type { ApplyChange } from '../ports/registry.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import type { ProjectManifest } from '../ports/project.ts';
+import type { ApplyChange } from '../ports/registry.ts';
 import { checkProject, type Known, type Project, type ProjectFiles } from '../project/check.ts';
 import { ApiError } from './errors.ts';
 import type { Updates } from './lifecycles.ts';
@@ -36,10 +36,10 @@ export async function knownOf({ registry }: Pick<Services, 'registry'>): Promise
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /** What a definition's digest covers: the document with its defaults, and all files that it can use. */
-function digestsOf(
-  project: Project,
-  manifest: ProjectManifest,
-): { readonly projectDigest: string; readonly digestOf: (model: Project['models'][number]) => string } {
+function digestsOf(manifest: ProjectManifest): {
+  readonly projectDigest: string;
+  readonly digestOf: (model: Project['models'][number]) => string;
+} {
   const projectDigest = sha256(Buffer.from(canonicalJson(manifest)));
   // Documents of other models in the same folder do not make a definition a new one; its own is in the digest in full.
   const own = Object.fromEntries(Object.entries(manifest.files).filter(([path]) => !/^[^/]+\.(ya?ml|md)$/.test(path)));
@@ -55,7 +55,7 @@ export async function applyProject(services: Services, updates: Updates, request
   const manifest: ProjectManifest = {
     files: Object.fromEntries([...request.files].map(([path, bytes]) => [path, sha256(bytes)])),
   };
-  const { projectDigest, digestOf } = digestsOf(project, manifest);
+  const { projectDigest, digestOf } = digestsOf(manifest);
   const models = project.models.map((document) => ({ document, definitionDigest: digestOf(document) }));
   if (request.dryRun)
     return { changes: await compare(services, project, models), problems: project.problems, projectDigest };

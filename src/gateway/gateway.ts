@@ -1,9 +1,9 @@
 /** The gateway as one part: consumers, relay, sink and HTTP, started in the order in which they need each other. */
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { createDriftDetector } from '../adapters/drift.ts';
 import { createDataEngine } from '../adapters/duckdb/engine.ts';
 import { writePredictions } from '../adapters/duckdb/prediction-log.ts';
-import { createDriftDetector } from '../adapters/drift.ts';
 import { createKafkaBus } from '../adapters/kafka/bus.ts';
 import { openRegistry } from '../adapters/registry/index.ts';
 import { openStore } from '../adapters/store/directory.ts';

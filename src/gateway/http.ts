@@ -26,8 +26,10 @@ export async function createHttp(
   health: () => Promise<Health>,
 ): Promise<FastifyInstance> {
   const { logger, registry } = services;
+  // By this type, else the app would be one of pino's logger and of no other.
+  const loggerInstance: FastifyBaseLogger = logger;
   const app = fastify({
-    loggerInstance: logger as FastifyBaseLogger,
+    loggerInstance,
     disableRequestLogging: true,
     forceCloseConnections: 'idle',
   }).withTypeProvider<ZodTypeProvider>();

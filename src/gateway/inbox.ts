@@ -3,8 +3,8 @@
  * offset. A crash between any two repeats the later ones only, and repeating them is harmless.
  */
 import type { Logger } from 'pino';
-import type { BusRecord, EventBus } from '../ports/bus.ts';
 import { eventKey } from '../domain/ids.ts';
+import type { BusRecord, EventBus } from '../ports/bus.ts';
 import type { Messenger } from '../ports/messenger.ts';
 import type { EventRegistry, Incoming } from '../ports/registry.ts';
 import { intakeRecord } from './intake.ts';

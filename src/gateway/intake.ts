@@ -139,7 +139,7 @@ export function intakeRecord(record: Pick<BusRecord, 'topic' | 'value' | 'header
   if (record.value.length > MAX_EVENT_BYTES)
     return no('oversized', `${record.value.length} bytes, at most ${MAX_EVENT_BYTES}`);
   let bytes = record.value;
-  if (record.headers['ce_specversion'] !== undefined) {
+  if (record.headers.ce_specversion !== undefined) {
     const composed = binaryEnvelope(record.headers, bytes);
     if ('reason' in composed) return { malformed: composed };
     bytes = composed;

@@ -1,7 +1,7 @@
 /** The monitoring Schedule of each model: overlap and catch-up are explicit, since the defaults would pile sweeps up. */
 import { type Client, ScheduleNotFoundError, ScheduleOverlapPolicy } from '@temporalio/client';
-import { durationMs } from '../contracts/duration.ts';
 import type { ModelDocument } from '../contracts/documents.ts';
+import { durationMs } from '../contracts/duration.ts';
 import type { SweepInput } from '../contracts/messages.ts';
 import { QUEUES } from '../contracts/values.ts';
 import { sweepScheduleId, sweepWorkflowId } from '../domain/ids.ts';

@@ -3,12 +3,12 @@
  * the partition's next offset in the registry. That position, not the consumer group's, says what is stored.
  */
 import type { Logger } from 'pino';
+import type { PredictionWriter } from '../adapters/duckdb/prediction-log.ts';
 import { type Prediction, predictionSchema } from '../contracts/events.ts';
 import type { BusRecord } from '../ports/bus.ts';
 import type { MonitoringRegistry } from '../ports/registry.ts';
 import type { ArtifactStore } from '../ports/store.ts';
 import type { Surroundings } from '../ports/surroundings.ts';
-import type { PredictionWriter } from '../adapters/duckdb/prediction-log.ts';
 
 export interface SinkOptions {
   readonly registry: Pick<MonitoringRegistry, 'sinkPosition' | 'commitSinkFile'>;

@@ -3,7 +3,14 @@ import { rename, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode } from '@temporalio/worker';
 
-const quiet = { log: () => {}, trace: () => {}, debug: () => {}, info: () => {}, warn: console.error, error: console.error };
+const quiet = {
+  log: () => {},
+  trace: () => {},
+  debug: () => {},
+  info: () => {},
+  warn: console.error,
+  error: console.error,
+};
 
 /** @param workflowsPath the compiled `workflows/index.js` */
 export async function bundleWorkflows(workflowsPath: string): Promise<string> {

@@ -4,8 +4,6 @@ import { join } from 'node:path';
 /** In the order they start; they stop in the reverse. */
 export const SERVICES = ['temporal', 'kafka'] as const;
 export const PARTS = ['gateway', 'worker', 'serve'] as const;
-export type ServiceName = (typeof SERVICES)[number];
-export type PartName = (typeof PARTS)[number];
 
 export const runFolder = (home: string): string => join(home, 'run');
 export const pidFile = (home: string, part: string): string => join(home, 'run', `${part}.pid`);

@@ -1,5 +1,5 @@
 /** What the stages need from the data engine and the ONNX runtime: files in, files and numbers out. Paths are local scratch. */
-import type { CheckFailure, DataFile, FeatureColumn, SourceColumn } from '../contracts/data.ts';
+import type { CheckFailure, FeatureColumn, SourceColumn } from '../contracts/data.ts';
 import type { Expectation } from '../contracts/documents.ts';
 import type { Comparison, Evaluation } from '../contracts/evaluation.ts';
 import type { Metric, Task } from '../contracts/values.ts';
@@ -196,5 +196,3 @@ export class DataProblem extends Error {
 export class ModelProblem extends Error {
   override readonly name = 'ModelProblem';
 }
-
-export type { DataFile };

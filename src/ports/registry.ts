@@ -5,8 +5,8 @@
  */
 import type { DatasetManifest, SourceColumn } from '../contracts/data.ts';
 import type { DatasetDocument, ModelDocument, PolicyDocument } from '../contracts/documents.ts';
-import type { LifecycleEvent, TopicName } from '../contracts/events.ts';
 import type { Evaluation, GateResult, MetricValue } from '../contracts/evaluation.ts';
+import type { LifecycleEvent, TopicName } from '../contracts/events.ts';
 import type { ReplicaReport, TrafficPlan } from '../contracts/plan.ts';
 import type { Fate, RolloutOutcome, RunOutcome, Stage, Trigger, Verdict, VersionRole } from '../contracts/values.ts';
 import type { DecisionContext, DecisionInput, DecisionVerdict } from '../domain/approval.ts';

@@ -1,6 +1,7 @@
 /** Checks a whole project: documents against each other, against its files, and its SQL. */
-import type { DatasetDocument, ModelDocument, PolicyDocument } from '../contracts/documents.ts';
+
 import type { SourceColumn } from '../contracts/data.ts';
+import type { DatasetDocument, ModelDocument, PolicyDocument } from '../contracts/documents.ts';
 import type { Metric, Task } from '../contracts/values.ts';
 import { matchesModel } from '../domain/approval.ts';
 import { selectColumns } from '../domain/features.ts';

@@ -144,7 +144,7 @@ export function parseRequest(body: unknown, shape: RequestShape): InferenceReque
   if (!Array.isArray(body.inputs) || body.inputs.length === 0)
     throw new BadRequest('inputs is missing or empty: one tensor for each column is needed');
   const tensors: readonly unknown[] = body.inputs;
-  const rows: Record<string, readonly Value[]> = Object.create(null);
+  const rows = Object.create(null) as Record<string, readonly Value[]>;
   let ids: readonly (string | undefined)[] | undefined;
   let count: number | undefined;
   let firstName = '';

@@ -30,7 +30,7 @@ const TASKS = {
   'binary-classification': { classes: ['false', 'true'], label: '(signal > 0.9)::BIGINT' },
   'multiclass-classification': {
     classes: ['low', 'middle', 'high'],
-    label: "case when signal < 0.6 then 0 when signal < 1.1 then 1 else 2 end",
+    label: 'case when signal < 0.6 then 0 when signal < 1.1 then 1 else 2 end',
   },
   regression: { classes: [], label: 'signal * 100' },
 } as const;
@@ -179,7 +179,11 @@ describe('clear ends', () => {
   it.each([
     ['an unknown task', { task: 'ranking' as never }, /spec\.task is 'ranking'/],
     ['a missing file', { train: '/nonexistent.parquet' }, /nonexistent\.parquet cannot be read/],
-    ['a class without a name', { task: 'multiclass-classification' as never, classes: ['false'] }, /must have at least two classes/],
+    [
+      'a class without a name',
+      { task: 'multiclass-classification' as never, classes: ['false'] },
+      /must have at least two classes/,
+    ],
     ['a refused parameter', { params: { boosting: 'rf' } }, /params\.boosting is 'rf'/],
     ['a parameter that Refit sets', { params: { seed: 3 } }, /params\.seed is set by Refit/],
     [

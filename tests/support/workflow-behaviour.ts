@@ -44,6 +44,10 @@ export class Behaviours {
     this.#waiting.get(model)?.();
   }
 
+  releaseAll(): void {
+    for (const model of [...this.#waiting.keys()]) this.release(model);
+  }
+
   async untilReleased(model: string, signal: AbortSignal): Promise<'released' | 'stopped'> {
     try {
       return await new Promise((resolve) => {

@@ -5,6 +5,8 @@ import { bundleWorkflows } from '../../src/local/bundle.ts';
 let made: Promise<{ readonly code: string }> | undefined;
 
 export function workflowBundle(): Promise<{ readonly code: string }> {
-  made ??= bundleWorkflows(fileURLToPath(new URL('../../workflows/index.ts', import.meta.url))).then((code) => ({ code }));
+  made ??= bundleWorkflows(fileURLToPath(new URL('../../workflows/index.ts', import.meta.url))).then((code) => ({
+    code,
+  }));
   return made;
 }

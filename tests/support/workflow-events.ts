@@ -5,7 +5,12 @@ import { event } from './registry-fixtures.ts';
 const HOUR_MS = 3_600_000;
 
 /** `hour` numbers windows of one hour each. */
-export function alert(model: string, id: string, hour = 0, more: { readonly verdict?: string; readonly version?: number } = {}): IncomingEvent {
+export function alert(
+  model: string,
+  id: string,
+  hour = 0,
+  more: { readonly verdict?: string; readonly version?: number } = {},
+): IncomingEvent {
   const window = { start: new Date(hour * HOUR_MS).toISOString(), end: new Date((hour + 1) * HOUR_MS).toISOString() };
-  return event('drift', id, model, { model, kind: 'data', window, features: [], ...more });
+  return event('drift', `${model}-${id}`, model, { model, kind: 'data', window, features: [], ...more });
 }

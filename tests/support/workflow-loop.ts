@@ -105,6 +105,7 @@ export class Loop {
   }
 
   async stop(): Promise<void> {
+    this.behaviours.releaseAll();
     for (const { worker } of this.#workers) worker.shutdown();
     await Promise.all(this.#workers.map(({ done }) => done));
     await this.#close();
@@ -115,7 +116,10 @@ export class Loop {
   }
 
   /** Registers a definition, and who may approve; as `apply` does, the lifecycle learns of it if `tell`. */
-  async apply(document: ModelDocument, { approvers = ['ana', 'ben'], tell = true, actor = 'olga' } = {}): Promise<string> {
+  async apply(
+    document: ModelDocument,
+    { approvers = ['ana', 'ben'], tell = true, actor = 'olga' } = {},
+  ): Promise<string> {
     const definitionDigest = digestOf(document);
     await this.registry.apply({
       datasets: [datasetSchema.parse({ apiVersion, kind: 'Dataset', name: document.dataset })],
@@ -129,7 +133,11 @@ export class Loop {
     });
     if (tell) {
       const revision = (await this.registry.model(document.name))?.revision ?? 0;
-      await this.updates.applyDefinition(document.name, { definitionDigest, actor, requestId: `${definitionDigest}:${revision}` });
+      await this.updates.applyDefinition(document.name, {
+        definitionDigest,
+        actor,
+        requestId: `${definitionDigest}:${revision}`,
+      });
     }
     return definitionDigest;
   }
@@ -152,7 +160,9 @@ export class Loop {
       byTarget.set(`${target.kind}/${target.name}`, group);
     }
     for (const { target, keys: mine } of byTarget.values()) {
-      await (target.kind === 'dataset' ? this.messenger.dataArrived(target.name, mine) : this.messenger.eventsArrived(target.name, mine));
+      await (target.kind === 'dataset'
+        ? this.messenger.dataArrived(target.name, mine)
+        : this.messenger.eventsArrived(target.name, mine));
     }
     return keys;
   }
@@ -160,8 +170,17 @@ export class Loop {
   /** A file of so many rows for a model's dataset. */
   async publishData(model: string, id: string, rows = 100): Promise<string> {
     const data = { dataset: `${model}-data`, uris: [`file:///data/${id}.${rows}.csv`] };
-    const [key] = await this.publish(event('data', id, `${model}-data`, data));
+    const [key] = await this.publish(event('data', `${model}-${id}`, `${model}-data`, data));
     return key ?? '';
+  }
+
+  /** Data that was there before anything listened. */
+  async withData(model: string): Promise<void> {
+    await this.registry.commitDatasetVersion({
+      ...{ dataset: `${model}-data`, version: 1, manifestDigest: '0'.repeat(64), eventKey: `test ${model}`, newRows: 1 },
+      manifest: { dataset: `${model}-data`, version: 1, columns: [], files: [], rows: 1, maxTime: null },
+      createdAt: new Date(0).toISOString(),
+    });
   }
 
   fateOf = async (model: string, key: string) => (await this.registry.fates(model, [key]))[key];
@@ -182,9 +201,20 @@ export class Loop {
     });
   }
 
-  async decide(approval: ApprovalRecord, actor: string, change: Partial<{ requestId: string; bundleDigest: string; decision: 'approve' | 'reject' }> = {}): Promise<DecisionAnswer> {
+  async decide(
+    approval: ApprovalRecord,
+    actor: string,
+    change: Partial<{ requestId: string; bundleDigest: string; decision: 'approve' | 'reject' }> = {},
+  ): Promise<DecisionAnswer> {
     const { model, run, bundleDigest } = approval;
-    return this.updates.decide(model, run, { requestId: `${run}:${actor}`, actor, bundleDigest, decision: 'approve', reason: null, ...change });
+    return this.updates.decide(model, run, {
+      requestId: `${run}:${actor}`,
+      actor,
+      bundleDigest,
+      decision: 'approve',
+      reason: null,
+      ...change,
+    });
   }
 
   startRun = (model: string, requestId: string, actor = 'olga'): Promise<StartRunAnswer> =>
@@ -195,10 +225,12 @@ export class Loop {
   runHandle = (run: string) => this.#handle(runWorkflowId(run.slice(0, -7), run));
   rolloutHandle = (model: string, deployment: number) => this.#handle(rolloutWorkflowId(model, deployment));
   runStatus = (run: string): Promise<RunStatus> => this.runHandle(run).query<RunStatus>('status');
-  lifecycleStatus = (model: string): Promise<LifecycleStatus> => this.lifecycleHandle(model).query<LifecycleStatus>('status');
+  lifecycleStatus = (model: string): Promise<LifecycleStatus> =>
+    this.lifecycleHandle(model).query<LifecycleStatus>('status');
 
   /** Starts a run by hand, approves it, and waits until its version serves. */
   async ship(model: string, requestId: string): Promise<RunRecord> {
+    if (!(await this.registry.latestDatasetVersion(`${model}-data`))) await this.withData(model);
     const answer = await this.startRun(model, requestId);
     if (answer.status !== 'started') throw new Error(`${requestId} was not started: ${JSON.stringify(answer)}`);
     const approval = await this.waiting(answer.run);

@@ -49,9 +49,7 @@ function fakeEngine(behaviours: Behaviours): DataEngine {
         classes: [],
         rows: { train: 80, validation: 10, test: 10 },
         testStart: null,
-        failures: isBad
-          ? [{ check: 'one class', column: 'y', severity: 'block', detail: 'only 1', examples: [] }]
-          : [],
+        failures: isBad ? [{ check: 'one class', column: 'y', severity: 'block', detail: 'only 1', examples: [] }] : [],
       };
     },
   };
@@ -64,7 +62,8 @@ function fakeTrainer(behaviours: Behaviours): TrainerRunner {
       const { training } = behaviours.of(model);
       const end = training === 'waits' ? await behaviours.untilReleased(model, signal) : 'released';
       if (end === 'stopped') return { status: 'failed', cause: 'signal', reason: 'stopped' };
-      if (training === 'fails') return { status: 'failed', cause: 'exit', reason: 'the trainer exited 1: no luck today' };
+      if (training === 'fails')
+        return { status: 'failed', cause: 'exit', reason: 'the trainer exited 1: no luck today' };
       await writeFile(join(spec.output, 'model.onnx'), Context.current().info.workflowExecution?.workflowId ?? '');
       await writeFile(join(spec.output, 'predictions.parquet'), 'predictions');
       return { status: 'done', seconds: 1, metrics: {}, log: '' };
@@ -94,7 +93,13 @@ function report(plan: TrafficPlan, behaviours: Behaviours): ReplicaReport {
   const counts = plan.entries.map(({ version, role }) => {
     const requests = role === 'champion' || challenger !== 'silent' ? 100 : 0;
     const errors = role !== 'champion' && challenger === 'failing' ? 50 : 0;
-    return { version, role, requests, errors, latencyBuckets: LATENCY_BUCKETS_MS.map((_, at) => (at === 3 ? requests : 0)) };
+    return {
+      version,
+      role,
+      requests,
+      errors,
+      latencyBuckets: LATENCY_BUCKETS_MS.map((_, at) => (at === 3 ? requests : 0)),
+    };
   });
   return { replica: 'one', ...plan, counts, droppedLogs: 0, failures: [] };
 }

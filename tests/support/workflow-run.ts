@@ -25,14 +25,17 @@ export interface StartedRun {
   readonly result: () => Promise<{ readonly outcome: string; readonly reason: string }>;
 }
 
-export async function startedRun(loop: Loop, model: string, change: Definition = {}, options: { readonly approvers?: string[]; readonly requester?: string } = {}): Promise<StartedRun> {
-  const definitionDigest = await loop.apply(definition(model, change), { tell: false, ...(options.approvers ? { approvers: options.approvers } : {}) });
-  // The snapshot takes the newest version of the dataset.
-  await loop.registry.commitDatasetVersion({
-    ...{ dataset: `${model}-data`, version: 1, manifestDigest: '0'.repeat(64), eventKey: `test ${model}`, newRows: 1 },
-    manifest: { dataset: `${model}-data`, version: 1, columns: [], files: [], rows: 1, maxTime: null },
-    createdAt: new Date(0).toISOString(),
+export async function startedRun(
+  loop: Loop,
+  model: string,
+  change: Definition = {},
+  options: { readonly approvers?: string[]; readonly requester?: string } = {},
+): Promise<StartedRun> {
+  const definitionDigest = await loop.apply(definition(model, change), {
+    tell: false,
+    ...(options.approvers ? { approvers: options.approvers } : {}),
   });
+  await loop.withData(model);
   const requester = options.requester ?? null;
   const { run, trigger } = await loop.registry.openRun({
     ...{ model, requestKey: 'manual:1', trigger: 'manual', eventKeys: [], requester, reason: null, definitionDigest },

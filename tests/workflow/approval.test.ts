@@ -1,7 +1,7 @@
 /** Guarantee 5, nothing ships without its decision: how long a run waits, who may end the wait, and what ends it otherwise. */
 import { describe, expect, it } from 'vitest';
-import { finished, keepsReports, startedRun } from '../support/workflow-run.ts';
 import { eventually } from '../support/workflow-loop.ts';
+import { finished, keepsReports, startedRun } from '../support/workflow-run.ts';
 import { inSkippedTime } from '../support/workflow-time.ts';
 
 const server = inSkippedTime(keepsReports);
@@ -54,7 +54,9 @@ describe('by signal', () => {
     const { bundleDigest } = await loop.waiting(run);
     await loop.runHandle(run).signal('approve', { requestId: 's1', actor: 'ana', bundleDigest });
     expect(await result()).toMatchObject({ outcome: 'approved' });
-    expect((await loop.registry.approval(run))?.decisions).toMatchObject([{ actor: 'ana', via: 'signal', status: 'accepted' }]);
+    expect((await loop.registry.approval(run))?.decisions).toMatchObject([
+      { actor: 'ana', via: 'signal', status: 'accepted' },
+    ]);
   });
 
   it('counts when it came before the run was there', async () => {
@@ -65,7 +67,10 @@ describe('by signal', () => {
     await loop.runHandle(run).signal('reject', { requestId: 's1', actor: 'ana', bundleDigest: 'unknown' });
     loop.behaviours.release('early');
     const approval = await loop.waiting(run);
-    const refusal = await eventually('the early signal is judged', async () => (await loop.registry.approval(run))?.decisions[0]);
+    const refusal = await eventually(
+      'the early signal is judged',
+      async () => (await loop.registry.approval(run))?.decisions[0],
+    );
     expect(refusal).toMatchObject({ status: 'refused', via: 'signal' });
     await loop.decide(approval, 'ana');
     expect(await result()).toMatchObject({ outcome: 'approved' });
@@ -93,13 +98,30 @@ describe('by signal', () => {
 describe('a decision is refused and the run still waits', () => {
   it('when the actor is not entitled, asked for the run, means another digest, or has decided already', async () => {
     const { loop } = server();
-    const { run, result } = await startedRun(loop, 'strict', { approval: { required: 2 } }, { approvers: ['ana', 'ben', 'olga'], requester: 'olga' });
+    const { run, result } = await startedRun(
+      loop,
+      'strict',
+      { approval: { required: 2 } },
+      { approvers: ['ana', 'ben', 'olga'], requester: 'olga' },
+    );
     const approval = await loop.waiting(run);
-    expect(await loop.decide(approval, 'eve')).toMatchObject({ status: 'refused', reason: expect.stringContaining('not an approver') });
-    expect(await loop.decide(approval, 'olga')).toMatchObject({ status: 'refused', reason: expect.stringContaining('asked for') });
-    expect(await loop.decide(approval, 'ana', { bundleDigest: 'f'.repeat(64), requestId: 'other' })).toMatchObject({ status: 'refused', reason: expect.stringContaining('bundle') });
+    expect(await loop.decide(approval, 'eve')).toMatchObject({
+      status: 'refused',
+      reason: expect.stringContaining('not an approver'),
+    });
+    expect(await loop.decide(approval, 'olga')).toMatchObject({
+      status: 'refused',
+      reason: expect.stringContaining('asked for'),
+    });
+    expect(await loop.decide(approval, 'ana', { bundleDigest: 'f'.repeat(64), requestId: 'other' })).toMatchObject({
+      status: 'refused',
+      reason: expect.stringContaining('bundle'),
+    });
     expect(await loop.decide(approval, 'ana')).toMatchObject({ status: 'accepted', settles: null });
-    expect(await loop.decide(approval, 'ana', { requestId: 'again' })).toMatchObject({ status: 'refused', reason: expect.stringContaining('already') });
+    expect(await loop.decide(approval, 'ana', { requestId: 'again' })).toMatchObject({
+      status: 'refused',
+      reason: expect.stringContaining('already'),
+    });
     expect((await loop.runStatus(run)).outcome).toBeNull();
     expect(await loop.decide(approval, 'ben')).toMatchObject({ status: 'accepted', settles: 'approved' });
     expect(await result()).toMatchObject({ outcome: 'approved' });
@@ -118,7 +140,12 @@ describe('a decision is refused and the run still waits', () => {
 
   it('when an approver is removed before the quorum: that approval no longer counts', async () => {
     const { loop } = server();
-    const { run, result } = await startedRun(loop, 'removed', { approval: { required: 2 } }, { approvers: ['ana', 'ben', 'eve'] });
+    const { run, result } = await startedRun(
+      loop,
+      'removed',
+      { approval: { required: 2 } },
+      { approvers: ['ana', 'ben', 'eve'] },
+    );
     const approval = await loop.waiting(run);
     expect(await loop.decide(approval, 'eve')).toMatchObject({ status: 'accepted' });
     const record = await loop.registry.model('removed');
@@ -136,7 +163,10 @@ describe('a decision is refused and the run still waits', () => {
     const { run, result } = await startedRun(loop, 'untimely');
     await eventually('it trains', async () => loop.behaviours.isTraining('untimely'));
     const message = { requestId: 'early', actor: 'ana', bundleDigest: 'a', decision: 'approve', reason: null } as const;
-    expect(await loop.updates.decide('untimely', run, message)).toMatchObject({ status: 'refused', reason: expect.stringContaining('does not wait') });
+    expect(await loop.updates.decide('untimely', run, message)).toMatchObject({
+      status: 'refused',
+      reason: expect.stringContaining('does not wait'),
+    });
     loop.behaviours.release('untimely');
     const approval = await loop.waiting(run);
     await loop.decide(approval, 'ana', { decision: 'reject' });

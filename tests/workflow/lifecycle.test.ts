@@ -1,25 +1,34 @@
 /** Guarantees 1 and 2: every event ends in a fate, and one run at a time for a model, none of them stranded. */
 import { describe, expect, it } from 'vitest';
+import type { Behaviour } from '../support/workflow-behaviour.ts';
 import { alert } from '../support/workflow-events.ts';
 import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
 import { inSkippedTime } from '../support/workflow-time.ts';
-import type { Behaviour } from '../support/workflow-behaviour.ts';
 
 const server = inSkippedTime();
 
 const fate = (loop: Loop, model: string, key: string, wanted: object) =>
   eventually(`${key} has fate ${JSON.stringify(wanted)}`, async () => {
     const found = await loop.fateOf(model, key);
-    return found && Object.entries(wanted).every(([name, value]) => Object.entries(found).some(([a, b]) => a === name && b === value)) && found;
+    return (
+      found &&
+      Object.entries(wanted).every(([name, value]) =>
+        Object.entries(found).some(([a, b]) => a === name && b === value),
+      ) &&
+      found
+    );
   });
-const training = (loop: Loop, model: string) => eventually(`${model} trains`, async () => loop.behaviours.isTraining(model));
+const training = (loop: Loop, model: string) =>
+  eventually(`${model} trains`, async () => loop.behaviours.isTraining(model));
 
 describe('one run at a time', () => {
   it('a burst of 1,000 alerts for a model never trained stands behind its first run', async () => {
     const { loop } = server();
     await loop.apply(definition('burst'));
     loop.behaviours.set('burst', { training: 'waits' });
-    const alerts = await loop.publish(...Array.from({ length: 1_000 }, (_, index) => alert('burst', `a${index}`, index)));
+    const alerts = await loop.publish(
+      ...Array.from({ length: 1_000 }, (_, index) => alert('burst', `a${index}`, index)),
+    );
     await fate(loop, 'burst', alerts[999] ?? '', { fate: 'held', waitsFor: 'rows' });
     const data = await loop.publishData('burst', 'first');
     await fate(loop, 'burst', data, { fate: 'acted_on' });
@@ -68,31 +77,17 @@ describe('one run at a time', () => {
     expect((await loop.waiting(`${model}-000002`)).version).toBe(1);
   });
 
-  it.each(['cancel', 'reject', 'expire'] as const)('%s frees the slot', async (verb) => {
-    const { loop, skip } = server();
+  it.each(['cancel', 'reject'] as const)('%s frees the slot', async (verb) => {
+    const { loop } = server();
     const model = `after-${verb}`;
-    await loop.apply(definition(model, { approval: { expires: '1d' } }));
+    await loop.apply(definition(model));
     await loop.publishData(model, 'a');
     const approval = await loop.waiting(`${model}-000001`);
     if (verb === 'cancel') await loop.updates.cancel(model, approval.run, { actor: 'olga', reason: null });
-    if (verb === 'reject') await loop.decide(approval, 'ana', { decision: 'reject' });
-    if (verb === 'expire') await skip('25h');
-    const outcomes = { cancel: 'cancelled', reject: 'rejected', expire: 'expired' } as const;
-    expect((await loop.ended(approval.run)).outcome).toBe(outcomes[verb]);
+    else await loop.decide(approval, 'ana', { decision: 'reject' });
+    expect((await loop.ended(approval.run)).outcome).toBe(verb === 'cancel' ? 'cancelled' : 'rejected');
     await loop.publishData(model, 'b');
     await loop.waiting(`${model}-000002`);
-  });
-
-  it('a run whose workflow was terminated frees the slot within a quarter of an hour', async () => {
-    const { loop, skip } = server();
-    await loop.apply(definition('terminated'));
-    await loop.publishData('terminated', 'a');
-    await loop.waiting('terminated-000001');
-    await loop.runHandle('terminated-000001').terminate('by hand');
-    await skip('16m');
-    expect(await loop.ended('terminated-000001')).toMatchObject({ outcome: 'failed', outcomeReason: 'its workflow was ended from outside' });
-    await loop.publishData('terminated', 'b');
-    await loop.waiting('terminated-000002');
   });
 });
 
@@ -132,5 +127,110 @@ describe('a candidate that waits for approval', () => {
     await loop.decide(approval, 'ana');
     expect((await loop.ended('holding-000001')).outcome).toBe('approved');
     await fate(loop, 'holding', newer, { fate: 'acted_on', run: 'holding-000002' });
+  });
+});
+
+describe('a start by hand', () => {
+  it('is one run, however often it is asked for, and what waits goes along', async () => {
+    const { loop } = server();
+    await loop.apply(definition('asked', { retraining: { min_new_rows: 1_000 } }));
+    await loop.ship('asked', 'first');
+    const data = await loop.publishData('asked', 'a');
+    await fate(loop, 'asked', data, { fate: 'held', waitsFor: 'rows' });
+    const first = await loop.startRun('asked', 'r1');
+    expect(first).toEqual({ status: 'started', run: 'asked-000002' });
+    await loop.waiting('asked-000002');
+    expect(await loop.fateOf('asked', data)).toMatchObject({ fate: 'acted_on', run: 'asked-000002' });
+    // Not through the update's own id, which ends with one execution of the lifecycle.
+    const request = { requestId: 'r1', actor: 'olga', reason: null };
+    const again = await loop.lifecycleHandle('asked').executeUpdate('startRun', { args: [request] });
+    expect(again).toEqual(first);
+    const active = { run: 'asked-000002', awaiting: true, superseding: false };
+    expect((await loop.lifecycleStatus('asked')).run).toMatchObject(active);
+    expect((await loop.registry.runs({ model: 'asked', limit: 10 })).length).toBe(2);
+  });
+
+  it('of a request that an earlier lifecycle served strands none of the events that wait', async () => {
+    const { loop } = server();
+    await loop.apply(definition('served', { retraining: { min_new_rows: 1_000 } }));
+    await loop.ship('served', 'r1');
+    await loop.lifecycleHandle('served').terminate('by hand');
+    const data = await loop.publishData('served', 'a');
+    await fate(loop, 'served', data, { fate: 'held', waitsFor: 'rows' });
+    expect(await loop.startRun('served', 'r1')).toEqual({ status: 'started', run: 'served-000001' });
+    await eventually('the event is still held', async () => (await loop.lifecycleStatus('served')).held === 1);
+    await loop.startRun('served', 'r2');
+    expect(await loop.fateOf('served', data)).toMatchObject({ fate: 'acted_on', run: 'served-000002' });
+  });
+
+  it('of a model that was never applied is refused', async () => {
+    const { loop } = server();
+    expect(await loop.startRun('unknown-model', 'r1')).toMatchObject({
+      status: 'refused',
+      reason: 'unknown-model was never applied',
+    });
+  });
+});
+
+describe('a definition', () => {
+  it('starts nothing when it is the first, and a run when it changes and the policy wants that', async () => {
+    const { loop } = server();
+    const retraining = { triggers: ['data', 'definition'] };
+    await loop.apply(definition('defined', { retraining }));
+    await loop.withData('defined');
+    expect(await loop.registry.runs({ model: 'defined', limit: 10 })).toEqual([]);
+    await loop.apply(definition('defined', { retraining, description: 'changed' }));
+    await loop.waiting('defined-000001');
+    expect(await loop.registry.run('defined-000001')).toMatchObject({
+      trigger: 'definition',
+      requester: 'olga',
+      eventKeys: [],
+    });
+    await loop.apply(definition('defined', { retraining, description: 'changed' }));
+    expect((await loop.registry.runs({ model: 'defined', limit: 10 })).length).toBe(1);
+  });
+});
+
+describe('an alert of drift', () => {
+  it('is refused where the trigger is off, suspected, stable, or of another version', async () => {
+    const { loop } = server();
+    await loop.apply(definition('calm'));
+    await loop.ship('calm', 'r1');
+    const cases = [
+      alert('calm', 'suspected', 0, { verdict: 'suspected' }),
+      alert('calm', 'stable', 1, { verdict: 'stable' }),
+      alert('calm', 'other', 2, { verdict: 'confirmed', version: 7 }),
+    ];
+    for (const key of await loop.publish(...cases)) await fate(loop, 'calm', key, { fate: 'refused' });
+    await loop.apply(definition('calm', { retraining: { triggers: ['data'] } }));
+    const [off = ''] = await loop.publish(alert('calm', 'off', 3, { verdict: 'confirmed' }));
+    expect((await fate(loop, 'calm', off, { fate: 'refused' })).reason).toContain('trigger drift is off');
+    expect((await loop.registry.runs({ model: 'calm', limit: 10 })).length).toBe(1);
+  });
+
+  it('that is confirmed starts a run, with what is held for rows', async () => {
+    const { loop } = server();
+    await loop.apply(definition('drifted', { retraining: { min_new_rows: 1_000 } }));
+    await loop.ship('drifted', 'r1');
+    const data = await loop.publishData('drifted', 'a');
+    await fate(loop, 'drifted', data, { fate: 'held', waitsFor: 'rows' });
+    const [key = ''] = await loop.publish(alert('drifted', 'now', 0, { verdict: 'confirmed', version: 1 }));
+    await fate(loop, 'drifted', key, { fate: 'acted_on', run: 'drifted-000002' });
+    expect(await loop.fateOf('drifted', data)).toMatchObject({ fate: 'coalesced', run: 'drifted-000002' });
+    expect((await loop.registry.run('drifted-000002'))?.trigger).toBe('drift');
+  });
+
+  it('without a verdict counts once enough windows that do not overlap have drifted, of this champion only', async () => {
+    const { loop } = server();
+    await loop.apply(definition('windows'));
+    const before = await loop.publish(alert('windows', 'w0', 0), alert('windows', 'w1', 1));
+    await fate(loop, 'windows', before[1] ?? '', { fate: 'held' });
+    await loop.ship('windows', 'r1');
+    const [one = ''] = await loop.publish(alert('windows', 'w2', 2));
+    expect((await fate(loop, 'windows', one, { fate: 'refused' })).reason).toContain('fewer than 2 of the last 3');
+    const [same = ''] = await loop.publish(alert('windows', 'w2-again', 2));
+    await fate(loop, 'windows', same, { fate: 'refused' });
+    const [next = ''] = await loop.publish(alert('windows', 'w3', 3));
+    await fate(loop, 'windows', next, { fate: 'acted_on', run: 'windows-000002' });
   });
 });

@@ -1,9 +1,9 @@
 /** A run alone: its outcomes, and what stops it. Whatever happens it ends with an outcome in the registry and one report. */
 import { describe, expect, it } from 'vitest';
-import { finished, keepsReports, startedRun } from '../support/workflow-run.ts';
-import { eventually } from '../support/workflow-loop.ts';
-import { inSkippedTime } from '../support/workflow-time.ts';
 import type { Behaviour } from '../support/workflow-behaviour.ts';
+import { eventually } from '../support/workflow-loop.ts';
+import { finished, keepsReports, startedRun } from '../support/workflow-run.ts';
+import { inSkippedTime } from '../support/workflow-time.ts';
 
 const server = inSkippedTime(keepsReports);
 
@@ -30,7 +30,9 @@ describe('cancel', () => {
     loop.behaviours.set('cancelled', { training: 'waits' });
     const { run, result } = await startedRun(loop, 'cancelled');
     await eventually('it trains', async () => loop.behaviours.isTraining('cancelled'));
-    expect(await loop.updates.cancel('cancelled', run, { actor: 'olga', reason: 'a mistake' })).toMatchObject({ status: 'cancelled' });
+    expect(await loop.updates.cancel('cancelled', run, { actor: 'olga', reason: 'a mistake' })).toMatchObject({
+      status: 'cancelled',
+    });
     expect(await result()).toMatchObject({ outcome: 'cancelled', reason: 'cancelled by olga: a mistake' });
     await eventually('the trainer is told', async () => loop.behaviours.stopped.includes('cancelled'));
     expect(await loop.registry.run(run)).toMatchObject({ outcome: 'cancelled', stage: 'train' });

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type KafkaRecord, readRegistry, readTopics, readWorkflows, type WorkflowEvidence } from './evidence.ts';
 import { loggedPredictions } from './gain.ts';
-import { FATES, type EventCounts, type Report } from './report.ts';
+import { type EventCounts, FATES, type Report } from './report.ts';
 import { type Addresses, MODEL } from './story.ts';
 
 type Problems = string[];
@@ -55,8 +55,8 @@ function registryFates(registry: string): Map<string, Set<string>> {
     registry,
     'SELECT e.key AS key, f.fate AS fate FROM fates f JOIN events e ON e.seq = f.event',
   )) {
-    const key = String(row['key']);
-    fates.set(key, (fates.get(key) ?? new Set()).add(String(row['fate'])));
+    const key = String(row.key);
+    fates.set(key, (fates.get(key) ?? new Set()).add(String(row.fate)));
   }
   return fates;
 }
@@ -73,7 +73,7 @@ function checkRuns(
     `SELECT run, trigger, outcome, event_keys FROM runs WHERE model = '${MODEL}' ORDER BY number`,
   );
   if (
-    JSON.stringify(rows.map((row) => [row['run'], row['trigger'], row['outcome']])) !==
+    JSON.stringify(rows.map((row) => [row.run, row.trigger, row.outcome])) !==
     JSON.stringify(report.runs.map((run) => [run.run, run.trigger, run.outcome]))
   ) {
     problems.push('runs: the report and the registry differ');
@@ -114,7 +114,7 @@ function checkVersions(
     `SELECT version, bundle_digest, role FROM versions WHERE model = '${MODEL}' ORDER BY version`,
   );
   if (
-    JSON.stringify(rows.map((row) => [row['version'], row['bundle_digest'], row['role']])) !==
+    JSON.stringify(rows.map((row) => [row.version, row.bundle_digest, row.role])) !==
     JSON.stringify(report.versions.map((one) => [one.version, one.bundleDigest, one.role]))
   ) {
     problems.push('versions: the report and the registry differ');

@@ -5,7 +5,7 @@
 import { DatabaseSync } from '@photostructure/sqlite';
 import { Client, Connection } from '@temporalio/client';
 import { Kafka, logLevel } from 'kafkajs';
-import { MODEL, type Addresses } from './story.ts';
+import { type Addresses, MODEL } from './story.ts';
 
 export interface KafkaRecord {
   readonly topic: string;

@@ -53,9 +53,9 @@ export async function readFlights(path: string): Promise<readonly Flight[]> {
       `SELECT flight_id, arr_delay, ${columns.join(', ')} FROM read_parquet('${path.replaceAll("'", "''")}') ORDER BY scheduled_at, flight_id`,
     );
     return reader.getRowObjectsJson().map((row) => {
-      const delay = row['arr_delay'];
+      const delay = row.arr_delay;
       const values = Object.fromEntries(COLUMNS.map((name) => [name, (row[name] ?? null) as string | number | null]));
-      return { id: String(row['flight_id']), values, late: typeof delay === 'number' ? delay > 15 : null };
+      return { id: row.flight_id as string, values, late: typeof delay === 'number' ? delay > 15 : null };
     });
   } finally {
     connection.closeSync();

@@ -26,12 +26,12 @@ const home = join(ROOT, '.refit', 'demo');
 const example = join(ROOT, 'examples', 'flight-delays');
 const port = (name: string, fallback: number): number => Number(process.env[name] ?? fallback);
 const addresses: Addresses = {
-  gateway: process.env['REFIT_URL'] ?? `http://127.0.0.1:${port('REFIT_GATEWAY_PORT', 8090)}`,
+  gateway: process.env.REFIT_URL ?? `http://127.0.0.1:${port('REFIT_GATEWAY_PORT', 8090)}`,
   inference: `http://127.0.0.1:${port('REFIT_SERVE_PORT', 8080)}`,
-  temporal: process.env['TEMPORAL_ADDRESS'] ?? `127.0.0.1:${port('REFIT_TEMPORAL_PORT', 7233)}`,
+  temporal: process.env.TEMPORAL_ADDRESS ?? `127.0.0.1:${port('REFIT_TEMPORAL_PORT', 7233)}`,
   temporalUi: `http://127.0.0.1:${port('REFIT_TEMPORAL_UI_PORT', 8233)}`,
-  kafka: (process.env['KAFKA_BROKERS'] ?? `127.0.0.1:${port('REFIT_KAFKA_PORT', 9092)}`).split(','),
-  topicPrefix: process.env['REFIT_TOPIC_PREFIX'] ?? 'refit.',
+  kafka: (process.env.KAFKA_BROKERS ?? `127.0.0.1:${port('REFIT_KAFKA_PORT', 9092)}`).split(','),
+  topicPrefix: process.env.REFIT_TOPIC_PREFIX ?? 'refit.',
 };
 const progress = new Progress();
 const story = new Story({ home, example, addresses, progress, interactive: flags.includes('--interactive') });
@@ -116,7 +116,7 @@ async function play(): Promise<boolean> {
   await step('September brings nothing better', () => story.sayNo());
   await step('Why this model serves', () => story.why());
   const { report, problems } = await step('The checker recomputes the report', () =>
-    confirmedReport(Number(process.env['REFIT_DEMO_SETUP_SECONDS'] ?? 0)),
+    confirmedReport(Number(process.env.REFIT_DEMO_SETUP_SECONDS ?? 0)),
   );
   const whole: Report = { ok: problems.length === 0, ...report, seconds: progress.seconds, steps: progress.steps };
   await writeFile(join(home, 'report.json'), `${JSON.stringify(whole, null, 2)}\n`);

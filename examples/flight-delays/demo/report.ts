@@ -1,7 +1,7 @@
 /** The demo's report: what the public interfaces say at the end. */
 import type { Approval, Deployment, Sweep } from './api.ts';
-import { auc, type LoggedPrediction } from './gain.ts';
 import type { Flight } from './flights.ts';
+import { auc, type LoggedPrediction } from './gain.ts';
 import { MODEL, type Story } from './story.ts';
 import type { TimedStep } from './tools.ts';
 import type { TrafficCounts } from './traffic.ts';

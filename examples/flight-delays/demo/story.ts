@@ -86,7 +86,7 @@ export class Story {
     await producer.disconnect();
   }
 
-  async #runAt(number: number, wanted: (run: Run) => boolean, what: string, timeoutMs = 90_000): Promise<Run> {
+  async #runAt(number: number, wanted: (run: Run) => boolean, what: string, timeoutMs = 180_000): Promise<Run> {
     const name = `${MODEL}-${String(number).padStart(6, '0')}`;
     return until(`${name} ${what}`, timeoutMs, async () => {
       const run = (await this.runs()).find((one) => one.run === name);
@@ -296,7 +296,7 @@ export class Story {
     await this.refit('audit', 'verify', MODEL);
     await until('every event is settled', 60_000, async () => {
       const { counts } = await this.counts();
-      return counts['held'] === 0 && counts['received'] === 0 ? true : null;
+      return counts.held === 0 && counts.received === 0 ? true : null;
     });
   }
 }

@@ -30,7 +30,8 @@ export function cellOf(value: unknown): Cell {
   if (value === null || value === undefined) return null;
   if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value;
   if (typeof value === 'bigint') return Number(value);
-  return String(value);
+  // DuckDB's own values (dates, decimals, lists) know their text.
+  return (value as { toString(): string }).toString();
 }
 
 export const quoteName = (name: string): string => `"${name.replaceAll('"', '""')}"`;

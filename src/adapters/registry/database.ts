@@ -81,8 +81,7 @@ export class Database {
   }
 
   get(sql: string, ...values: readonly SqlValue[]): Row | undefined {
-    const row: Row | undefined = this.#statement(sql).get(...values);
-    return row;
+    return this.#statement(sql).get(...values) as Row | undefined;
   }
 
   all(sql: string, ...values: readonly SqlValue[]): readonly Row[] {

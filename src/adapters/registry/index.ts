@@ -14,8 +14,6 @@ import { createPauses } from './pauses.ts';
 import { createRuns } from './runs.ts';
 import { createVersions } from './versions.ts';
 
-export { RegistryError, RegistryLocked } from './errors.ts';
-
 /** Opens, and brings to the newest schema, the registry at `file:/absolute/path`. */
 export async function openRegistry(databaseUrl: string): Promise<Registry> {
   const db = await Database.open(pathOfFileUrl(databaseUrl, 'registry'));

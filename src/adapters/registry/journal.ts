@@ -42,7 +42,7 @@ export function appendAudit(db: Database, input: AuditInput): AuditHead {
   const { model, action, actor, at } = input;
   // Through JSON, so that what is hashed is what will be read back.
   const stored = canonicalJson(input.body);
-  const body: Facts = JSON.parse(stored);
+  const body = JSON.parse(stored) as Facts;
   const hash = auditHash({ model, sequence, at, action, actor, body, previous });
   db.run(
     'INSERT INTO audit (model, sequence, at, action, actor, body, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',

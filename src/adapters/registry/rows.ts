@@ -35,8 +35,7 @@ export function oneOfOrNull<T extends string>(row: Row, column: string, values: 
 
 /** JSON that this adapter wrote itself from a value of type T. */
 export function json<T>(row: Row, column: string): T {
-  const value: T = JSON.parse(text(row, column));
-  return value;
+  return JSON.parse(text(row, column)) as T;
 }
 
 /** One form for instants, so that texts sort as times do: publishers send offsets and any number of fraction digits. */

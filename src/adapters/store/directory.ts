@@ -40,7 +40,7 @@ async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
 
 async function digestOfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk);
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) hash.update(chunk);
   return hash.digest('hex');
 }
 
@@ -72,7 +72,7 @@ class DirectoryStore implements ArtifactStore {
         // Its digest is known only at its end, so the copy starts in a folder from which it can be renamed to any place.
         const digest = await this.#write(join(this.folder, 'sha256'), async (handle) => {
           const hash = createHash('sha256');
-          for await (const chunk of source.createReadStream({ autoClose: false })) {
+          for await (const chunk of source.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
             hash.update(chunk);
             bytes += chunk.length;
             await writeAll(handle, chunk);

@@ -97,7 +97,7 @@ export function createProcessTrainer(options: ProcessTrainerOptions): TrainerRun
       ),
     );
     return {
-      PATH: options.environment['PATH'],
+      PATH: options.environment.PATH,
       LANG: 'C.UTF-8',
       TMPDIR: dirname(request.specPath),
       HOME: dirname(request.specPath),

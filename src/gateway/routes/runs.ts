@@ -60,7 +60,7 @@ export const runRoutes =
       { schema: { summary: 'What the run did and what its trainer said', params: runParams } },
       async ({ params }) => {
         const run = await known(params.run);
-        const audit = (await registry.audit(run.model, 1_000)).filter((row) => row.body['run'] === run.run);
+        const audit = (await registry.audit(run.model, 1_000)).filter((row) => row.body.run === run.run);
         const trainer =
           run.training === null ? null : Buffer.from(await store.getBytes(run.training.log)).toString('utf8');
         return { run: run.run, outcome: run.outcome, outcomeReason: run.outcomeReason, audit, trainer };

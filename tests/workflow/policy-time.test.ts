@@ -1,0 +1,112 @@
+/** The retraining policy over time, in the lifecycle: what holds a start back, and what lets it go. */
+import { expect, it } from 'vitest';
+import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
+import { inSkippedTime } from '../support/workflow-time.ts';
+
+const server = inSkippedTime();
+
+const runs = async (loop: Loop, model: string) => (await loop.registry.runs({ model, limit: 10 })).length;
+const held = (loop: Loop, model: string, key: string, waitsFor: string) =>
+  eventually(`${key} waits for ${waitsFor}`, async () => (await loop.fateOf(model, key))?.waitsFor === waitsFor);
+
+it('debounce: a start waits until it is quiet, but not longer than max_wait', async () => {
+  const { loop, skip } = server();
+  await loop.apply(definition('quiet', { retraining: { debounce: '10m', max_wait: '25m' } }));
+  const first = await loop.publishData('quiet', '0');
+  await held(loop, 'quiet', first, 'debounce');
+  for (const id of ['9', '18']) {
+    await skip('9m');
+    expect(await runs(loop, 'quiet')).toBe(0);
+    await held(loop, 'quiet', await loop.publishData('quiet', id), 'debounce');
+  }
+  await skip('6m');
+  expect(await runs(loop, 'quiet')).toBe(0);
+  await skip('2m');
+  expect((await loop.waiting('quiet-000001')).version).toBe(1);
+  expect((await loop.registry.run('quiet-000001'))?.eventKeys.length).toBe(3);
+});
+
+it('min_new_rows: rows add up over arrivals, once there is a champion', async () => {
+  const { loop } = server();
+  await loop.apply(definition('rows', { retraining: { min_new_rows: 250 } }));
+  await loop.ship('rows', 'first');
+  for (const id of ['a', 'b']) await held(loop, 'rows', await loop.publishData('rows', id, 100), 'rows');
+  expect(await runs(loop, 'rows')).toBe(1);
+  await loop.publishData('rows', 'c', 50);
+  await loop.waiting('rows-000002');
+  expect((await loop.registry.run('rows-000002'))?.eventKeys.length).toBe(3);
+});
+
+it('cooldown: the next start waits after the end of a run', async () => {
+  const { loop, skip } = server();
+  loop.behaviours.set('cooling', { rmse: 3 });
+  await loop.apply(definition('cooling', { retraining: { cooldown: '6h' } }));
+  await loop.publishData('cooling', 'a');
+  await loop.ended('cooling-000001');
+  const next = await loop.publishData('cooling', 'b');
+  await held(loop, 'cooling', next, 'cooldown');
+  await skip('5h');
+  expect(await runs(loop, 'cooling')).toBe(1);
+  await skip('61m');
+  await loop.ended('cooling-000002');
+  expect(await loop.fateOf('cooling', next)).toMatchObject({ fate: 'acted_on', run: 'cooling-000002' });
+});
+
+it('budget: no more runs in a day than it allows', async () => {
+  const { loop, skip } = server();
+  loop.behaviours.set('frugal', { rmse: 3 });
+  await loop.apply(definition('frugal', { retraining: { budget: { runs_per_day: 2 } } }));
+  for (const number of [1, 2]) {
+    await loop.publishData('frugal', String(number));
+    await loop.ended(`frugal-00000${number}`);
+  }
+  const third = await loop.publishData('frugal', '3');
+  await held(loop, 'frugal', third, 'budget');
+  await skip('23h');
+  expect(await runs(loop, 'frugal')).toBe(2);
+  await skip('61m');
+  await loop.ended('frugal-000003');
+});
+
+it('pause holds what arrives, resume lets it start; a start by hand is past it', async () => {
+  const { loop } = server();
+  await loop.apply(definition('paused'));
+  await loop.updates.pause('paused', { actor: 'olga', reason: 'holidays' });
+  const data = await loop.publishData('paused', 'a');
+  await held(loop, 'paused', data, 'pause');
+  expect(await loop.registry.paused('paused')).toMatchObject({ by: 'olga', reason: 'holidays' });
+  await loop.updates.resume('paused', { actor: 'olga', reason: null });
+  await loop.waiting('paused-000001');
+  await loop.updates.pause('paused', { actor: 'olga', reason: null });
+  expect(await loop.startRun('paused', 'r1')).toMatchObject({
+    status: 'held',
+    waitsFor: expect.stringContaining('paused-000001'),
+  });
+  await loop.waiting('paused-000002');
+});
+
+it('an approval that expires frees the slot', async () => {
+  const { loop, skip } = server();
+  await loop.apply(definition('expires', { approval: { expires: '1d' } }));
+  await loop.publishData('expires', 'a');
+  await loop.waiting('expires-000001');
+  await skip('25h');
+  expect((await loop.ended('expires-000001')).outcome).toBe('expired');
+  await loop.publishData('expires', 'b');
+  await loop.waiting('expires-000002');
+});
+
+it('a run whose workflow was terminated frees the slot within a quarter of an hour', async () => {
+  const { loop, skip } = server();
+  await loop.apply(definition('terminated'));
+  await loop.publishData('terminated', 'a');
+  await loop.waiting('terminated-000001');
+  await loop.runHandle('terminated-000001').terminate('by hand');
+  await skip('16m');
+  expect(await loop.ended('terminated-000001')).toMatchObject({
+    outcome: 'failed',
+    outcomeReason: 'its workflow was ended from outside',
+  });
+  await loop.publishData('terminated', 'b');
+  await loop.waiting('terminated-000002');
+});

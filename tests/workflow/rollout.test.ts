@@ -1,0 +1,199 @@
+/** Guarantees 3 and 4: one rollout at a time, its plans fenced; a challenger that fails leaves the champion serving. */
+import { describe, expect, it } from 'vitest';
+import type { RolloutStatus } from '../../src/contracts/messages.ts';
+import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
+import { inSkippedTime } from '../support/workflow-time.ts';
+
+const server = inSkippedTime();
+
+const canary = { type: 'canary', weight: 0.1, hold: '0s', min_requests: 20 };
+const steps = { steps: [{ type: 'shadow', hold: '0s', min_requests: 20 }, canary] };
+
+const deployment = (loop: Loop, model: string, number: number) =>
+  eventually(`deployment ${number} of ${model}`, () => loop.registry.deployment(model, number));
+const finished = (loop: Loop, model: string, number: number) =>
+  eventually(`deployment ${number} of ${model} ends`, async () => {
+    const record = await loop.registry.deployment(model, number);
+    return record?.outcome && record;
+  });
+const status = (loop: Loop, model: string, number: number) => loop.rolloutHandle(model, number).query<RolloutStatus>('status');
+/** The challenger takes traffic, or stands in its shadow, and the servers say nothing yet. */
+const inStep = (loop: Loop, model: string, number: number, step: string) =>
+  eventually(`deployment ${number} of ${model} is in ${step}`, async () => {
+    const plan = await loop.registry.plan(model);
+    return plan?.deployment === number && (await status(loop, model, number)).step === step && plan;
+  });
+const onlyChampion = (version: number) => [{ version, role: 'champion', weight: 1 }];
+
+/** A model with version 1 as champion, and an approved version 2 whose rollout (deployment 2) begins. */
+async function challenged(loop: Loop, model: string, challenger: 'healthy' | 'failing' | 'silent' | 'absent', rollout: object = steps): Promise<void> {
+  await loop.apply(definition(model, { rollout: { patience: '0s', ...rollout } }));
+  await loop.ship(model, 'first');
+  loop.behaviours.set(model, { challenger });
+  await approve(loop, model, 2);
+  await deployment(loop, model, 2);
+}
+async function approve(loop: Loop, model: string, number: number): Promise<void> {
+  const answer = await loop.startRun(model, `r${number}`);
+  expect(answer).toEqual({ status: 'started', run: `${model}-00000${number}` });
+  await loop.decide(await loop.waiting(`${model}-00000${number}`), 'ana');
+}
+
+describe('a rollout', () => {
+  it('of the first version promotes it directly', async () => {
+    const { loop } = server();
+    await loop.apply(definition('first', { rollout: steps }));
+    loop.behaviours.set('first', { challenger: 'absent' });
+    await loop.ship('first', 'r1');
+    expect((await loop.registry.plan('first'))?.entries).toEqual(onlyChampion(1));
+  });
+
+  it('goes through its steps and promotes', async () => {
+    const { loop } = server();
+    await challenged(loop, 'stepwise', 'healthy');
+    expect(await finished(loop, 'stepwise', 2)).toMatchObject({ outcome: 'promoted', fromVersion: 1, toVersion: 2 });
+    await loop.champion('stepwise', 2);
+    const { steps: taken } = await deployment(loop, 'stepwise', 2);
+    expect(taken.map((one) => `${one.step}: ${one.status}`)).toEqual(['shadow: passed', 'canary 10 %: passed']);
+    expect(await loop.registry.plan('stepwise')).toMatchObject({ deployment: 2, revision: 3, entries: onlyChampion(2) });
+    expect((await loop.registry.versions('stepwise')).map((one) => `${one.version} ${one.role}`).sort()).toEqual(['1 archived', '2 champion']);
+  });
+
+  it('goes back to the champion when a step fails', async () => {
+    const { loop } = server();
+    await challenged(loop, 'failing', 'failing', { steps: [canary] });
+    expect(await finished(loop, 'failing', 2)).toMatchObject({ outcome: 'rolled_back', outcomeReason: expect.stringContaining('error rate 0.500') });
+    expect(await loop.registry.plan('failing')).toMatchObject({ deployment: 2, revision: 2, entries: onlyChampion(1) });
+    expect((await loop.registry.champion('failing'))?.version).toBe(1);
+    expect((await loop.registry.version('failing', 2))?.role).toBe('archived');
+    await loop.champion('failing', 1);
+  });
+
+  it('pauses and tells when a step stays inconclusive, and goes on when it is resumed', async () => {
+    const { loop } = server();
+    await challenged(loop, 'quiet', 'silent', { steps: [canary] });
+    await eventually('it is paused', async () => (await status(loop, 'quiet', 2)).paused?.startsWith('inconclusive'));
+    await eventually('it is told', async () => loop.behaviours.told('quiet', 'alert.raised').some((text) => text.includes('inconclusive')));
+    expect((await loop.registry.deployment('quiet', 2))?.outcome).toBeNull();
+    loop.behaviours.set('quiet', { challenger: 'healthy' });
+    expect(await loop.updates.rollout('quiet', 2, 'resume', { actor: 'olga', reason: null })).toEqual({ status: 'resumed' });
+    expect(await finished(loop, 'quiet', 2)).toMatchObject({ outcome: 'promoted' });
+  });
+
+  it('waits while no server is live, and a person may abort it', async () => {
+    const { loop } = server();
+    await challenged(loop, 'aborted', 'absent', { steps: [canary] });
+    await inStep(loop, 'aborted', 2, 'canary 10 %');
+    expect(await loop.updates.rollout('aborted', 2, 'abort', { actor: 'olga', reason: 'enough' })).toEqual({ status: 'aborted' });
+    expect(await finished(loop, 'aborted', 2)).toMatchObject({ outcome: 'aborted', outcomeReason: 'aborted by olga: enough' });
+    expect((await loop.registry.plan('aborted'))?.entries).toEqual(onlyChampion(1));
+    expect((await loop.registry.version('aborted', 2))?.role).toBe('archived');
+  });
+
+  it('that a person paused takes no further step until it is resumed', async () => {
+    const { loop } = server();
+    await challenged(loop, 'held', 'absent', { steps: [canary, { ...canary, weight: 0.5 }] });
+    const before = await inStep(loop, 'held', 2, 'canary 10 %');
+    expect(await loop.updates.rollout('held', 2, 'pause', { actor: 'olga', reason: null })).toEqual({ status: 'paused' });
+    loop.behaviours.set('held', { challenger: 'healthy' });
+    expect(await loop.updates.rollout('held', 2, 'pause', { actor: 'olga', reason: 'still' })).toEqual({ status: 'paused' });
+    expect(await loop.registry.plan('held')).toEqual(before);
+    expect(await loop.updates.rollout('held', 2, 'resume', { actor: 'olga', reason: null })).toEqual({ status: 'resumed' });
+    expect(await finished(loop, 'held', 2)).toMatchObject({ outcome: 'promoted' });
+  });
+
+  it('does not promote when an approver was removed after approving', async () => {
+    const { loop } = server();
+    await challenged(loop, 'withdrawn', 'absent', { steps: [canary] });
+    await inStep(loop, 'withdrawn', 2, 'canary 10 %');
+    const record = await loop.registry.model('withdrawn');
+    if (!record) throw new Error('not registered');
+    await loop.apply(record.document, { approvers: ['ben'] });
+    loop.behaviours.set('withdrawn', { challenger: 'healthy' });
+    expect(await finished(loop, 'withdrawn', 2)).toMatchObject({ outcome: 'rolled_back', outcomeReason: expect.stringContaining('0 of 1 approvals') });
+    expect((await loop.registry.plan('withdrawn'))?.entries).toEqual(onlyChampion(1));
+  });
+});
+
+describe('one rollout at a time', () => {
+  it('an approved candidate waits for the rollout under way', async () => {
+    const { loop } = server();
+    await challenged(loop, 'queued', 'absent', { steps: [canary] });
+    await inStep(loop, 'queued', 2, 'canary 10 %');
+    await approve(loop, 'queued', 3);
+    expect((await loop.ended('queued-000003')).outcome).toBe('approved');
+    expect((await loop.lifecycleStatus('queued')).rollout?.deployment).toBe(2);
+    expect(await loop.registry.deployment('queued', 3)).toBeUndefined();
+    loop.behaviours.set('queued', { challenger: 'healthy' });
+    expect(await finished(loop, 'queued', 3)).toMatchObject({ outcome: 'promoted', fromVersion: 2, toVersion: 3 });
+    await loop.champion('queued', 3);
+  });
+
+  it('rollback fences the rollout under way first; repeated, it is one rollback', async () => {
+    const { loop } = server();
+    await challenged(loop, 'fenced', 'absent', { steps: [canary] });
+    await inStep(loop, 'fenced', 2, 'canary 10 %');
+    const rollback = { requestId: 'b1', actor: 'olga', to: null, reason: 'bad feeling' };
+    expect(await loop.updates.rollback('fenced', rollback)).toEqual({ status: 'started', deployment: 3, toVersion: 1 });
+    expect(await finished(loop, 'fenced', 2)).toMatchObject({ outcome: 'superseded' });
+    expect(await finished(loop, 'fenced', 3)).toMatchObject({ outcome: 'promoted', kind: 'rollback' });
+    expect(await loop.registry.plan('fenced')).toMatchObject({ deployment: 3, entries: onlyChampion(1) });
+  });
+
+  it('a rollback that is asked for again does not touch the rollout that came after it', async () => {
+    const { loop } = server();
+    await challenged(loop, 'repeated', 'healthy', { steps: [canary] });
+    await loop.champion('repeated', 2);
+    const rollback = { requestId: 'b1', actor: 'olga', to: null, reason: 'bad feeling' };
+    expect(await loop.updates.rollback('repeated', rollback)).toMatchObject({ status: 'started', toVersion: 1 });
+    await loop.champion('repeated', 1);
+    loop.behaviours.set('repeated', { challenger: 'absent' });
+    await approve(loop, 'repeated', 3);
+    const before = await inStep(loop, 'repeated', 4, 'canary 10 %');
+    const again = await loop.lifecycleHandle('repeated').executeUpdate('rollback', { args: [rollback] });
+    expect(again).toMatchObject({ status: 'refused' });
+    expect((await loop.lifecycleStatus('repeated')).rollout?.deployment).toBe(4);
+    expect(await loop.registry.plan('repeated')).toEqual(before);
+    loop.behaviours.set('repeated', { challenger: 'healthy' });
+    expect(await finished(loop, 'repeated', 4)).toMatchObject({ outcome: 'promoted' });
+  });
+
+  it('a rollout whose writes have become stale ends as superseded and changes nothing', async () => {
+    const { loop } = server();
+    await challenged(loop, 'stale', 'absent', { steps: [canary, { ...canary, weight: 0.5 }] });
+    await inStep(loop, 'stale', 2, 'canary 10 %');
+    // Opened past the lifecycle, so that no signal tells the rollout.
+    const at = new Date(await loop.options.nowMs()).toISOString();
+    await loop.registry.openDeployment({ ...{ model: 'stale', requestKey: 'k', kind: 'rollback', run: null, toVersion: 1 }, ...{ actor: 'olga', reason: null, at } });
+    const plan = { model: 'stale', deployment: 3, revision: 1, entries: [{ version: 1, role: 'champion' as const, weight: 1 }] };
+    await loop.registry.promote({ model: 'stale', deployment: 3, plan }, () => null, at);
+    loop.behaviours.set('stale', { challenger: 'healthy' });
+    await loop.updates.rollout('stale', 2, 'pause', { actor: 'olga', reason: null });
+    await loop.updates.rollout('stale', 2, 'abort', { actor: 'olga', reason: null });
+    expect(await finished(loop, 'stale', 2)).toMatchObject({ outcome: 'aborted' });
+    expect(await loop.registry.plan('stale')).toEqual(plan);
+  });
+
+  it('a rollback to what never was champion is refused', async () => {
+    const { loop } = server();
+    await challenged(loop, 'wrong', 'healthy', { steps: [canary] });
+    await loop.champion('wrong', 2);
+    for (const to of [2, 7]) expect(await loop.updates.rollback('wrong', { requestId: `b${to}`, actor: 'olga', to, reason: 'x' })).toMatchObject({ status: 'refused' });
+    expect((await loop.registry.champion('wrong'))?.version).toBe(2);
+  });
+});
+
+it('a rollout whose workflow was terminated gives its traffic back and frees the slot', async () => {
+  const { loop, skip } = server();
+  await challenged(loop, 'orphan', 'absent', { steps: [canary] });
+  await eventually('it is paused', async () => {
+    const answer = await loop.updates.rollout('orphan', 2, 'pause', { actor: 'olga', reason: null });
+    return answer.status === 'paused' && (await loop.registry.plan('orphan'))?.deployment === 2;
+  });
+  await eventually('nobody watches', async () => ((await loop.rolloutHandle('orphan', 2).describe()).raw.pendingActivities ?? []).length === 0);
+  await loop.rolloutHandle('orphan', 2).terminate('by hand');
+  await skip('16m');
+  expect(await finished(loop, 'orphan', 2)).toMatchObject({ outcome: 'aborted', outcomeReason: 'its workflow was ended from outside' });
+  expect((await loop.registry.plan('orphan'))?.entries).toEqual(onlyChampion(1));
+  await loop.champion('orphan', 1);
+});
