@@ -85,7 +85,19 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       if (problem) throw new DataProblem('schema', problem.detail, problem.column);
     }
     const paths = await Promise.all(files.map((file) => store.pathOf(file.digest)));
-    const blocking = (await engine.check(paths, document.expect)).filter((failure) => failure.severity === 'block');
+    const failures = await engine.check(paths, document.expect);
+    const blocking = failures.filter((failure) => failure.severity === 'block');
+    const warnings = failures.filter((failure) => failure.severity === 'warn');
+    if (warnings.length > 0) {
+      const body = { uris: arrived.uris, warnings };
+      await registry.recordAudit({
+        model: `dataset/${name}`,
+        action: 'data.warned',
+        actor: null,
+        body,
+        at: surroundings.now().toISOString(),
+      });
+    }
     const [first] = blocking;
     if (first) {
       const more =

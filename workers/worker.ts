@@ -18,6 +18,7 @@ import { connectClient, connectWorker } from '../src/adapters/temporal/connectio
 import { createMessenger } from '../src/adapters/temporal/messenger.ts';
 import { createProcessTrainer } from '../src/adapters/trainer/process.ts';
 import { QUEUES } from '../src/contracts/values.ts';
+import { missingSearchAttributes } from '../src/local/search-attributes.ts';
 import type { Settings } from '../src/settings.ts';
 
 export type QueueName = keyof typeof QUEUES;
@@ -63,6 +64,13 @@ export async function startWorker(
   };
   const activities = createActivities(ports);
   const connection = await connectWorker(settings.temporal);
+  // An unregistered attribute would fail each workflow task again and again; better not to start.
+  const missing = await missingSearchAttributes(connection, settings.temporal.namespace);
+  if (missing.length > 0) {
+    throw new Error(
+      `Temporal at ${settings.temporal.address} lacks the search attributes ${missing.join(', ')}; refit up registers them, or temporal operator search-attribute create`,
+    );
+  }
   const bundle: Pick<WorkerOptions, 'workflowBundle'> = {
     workflowBundle: { codePath: join(root, 'dist', 'workflow-bundle.js') },
   };

@@ -71,15 +71,18 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
   };
   /** Queues a step and waits for its answer, for updates. */
   async function enqueue<T>(step: () => Promise<T>): Promise<T> {
-    let answer: { readonly value: T } | null = null;
+    let settled: { readonly result: Promise<T> } | null = null;
     work.push(async () => {
-      answer = { value: await step() };
+      const result = step();
+      // A step that fails fails its update only: a failed lifecycle would strand its model.
+      await result.catch(() => undefined);
+      settled = { result };
     });
-    const given = (): { readonly value: T } | null => answer;
+    const given = (): { readonly result: Promise<T> } | null => settled;
     await condition(() => given() !== null);
-    const result = given();
-    if (result === null) throw new Error('a step ended without an answer');
-    return result.value;
+    const answer = given();
+    if (answer === null) throw new Error('a step ended without an answer');
+    return answer.result;
   }
 
   setHandler(msg.eventsArrivedSignal, (keys) => {

@@ -39,7 +39,11 @@ export class ApiClient {
       answer !== null && typeof answer === 'object' && 'error' in answer ? String(answer.error) : text.slice(0, 500);
     const details = answer !== null && typeof answer === 'object' && 'details' in answer ? answer.details : undefined;
     throw new CliError(
-      response.status === 503 ? EXIT.unreachable : response.status >= 500 ? EXIT.no : EXIT.usage,
+      response.status === 503
+        ? EXIT.unreachable
+        : response.status >= 500 || response.status === 409
+          ? EXIT.no
+          : EXIT.usage,
       told,
       details,
     );

@@ -32,7 +32,8 @@ export function runSettings(document: ModelDocument): RunSettings {
 }
 
 export function rolloutSteps(document: ModelDocument): readonly RolloutStepPlan[] {
-  if (document.rollout.type === 'immediate') return [];
+  // Without servers nothing could confirm a step: such a model is promoted right after its approval.
+  if (document.rollout.type === 'immediate' || document.serving === 'none') return [];
   return document.rollout.steps.map((step) => ({
     type: step.type,
     weight: step.type === 'canary' ? step.weight : 0,

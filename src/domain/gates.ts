@@ -44,7 +44,7 @@ function championGate(
     return { gate: name, status: 'inconclusive', detail: 'the difference could not be measured' };
   const numbers = `${comparison.metric} ${digits(comparison.challenger)} against ${digits(comparison.champion)} of version ${comparison.championVersion} on ${comparison.rows} rows, difference ${digits(comparison.difference)} [${digits(low)}, ${digits(high)}] at ${confidence}`;
   const bound = gate.require === 'better' ? gate.margin : -gate.margin;
-  // Sure that it holds, sure that it does not, or not sure at all.
+  // Sure that it holds; more likely than not that it does not; else not sure enough either way.
   const holds = gate.require === 'better' ? low > bound : low >= bound;
   const status: GateStatus = holds
     ? 'passed'

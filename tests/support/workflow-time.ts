@@ -1,18 +1,10 @@
 /** A server of its own on which time is skipped: one for each test file. */
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterAll, beforeAll, inject } from 'vitest';
 import { SEARCH_ATTRIBUTES } from '../../src/local/search-attributes.ts';
 import type { Messenger } from '../../src/ports/messenger.ts';
 import { Loop } from './workflow-loop.ts';
-
-/** Workers warn of what these tests do on purpose, such as ending a workflow from outside. */
-export function quietRuntime(): void {
-  Runtime.install({
-    logger: new DefaultLogger('ERROR'),
-    telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } },
-  });
-}
+import { quietRuntime } from './workflow-runtime.ts';
 
 export interface SkippedTime {
   readonly loop: Loop;

@@ -9,6 +9,17 @@ const runs = async (loop: Loop, model: string) => (await loop.registry.runs({ mo
 const held = (loop: Loop, model: string, key: string, waitsFor: string) =>
   eventually(`${key} waits for ${waitsFor}`, async () => (await loop.fateOf(model, key))?.waitsFor === waitsFor);
 
+it('an approval that expires frees the slot', async () => {
+  const { loop, skip } = server();
+  await loop.apply(definition('expires', { approval: { expires: '1d' } }));
+  await loop.publishData('expires', 'a');
+  await loop.waiting('expires-000001');
+  await skip('25h');
+  expect((await loop.ended('expires-000001')).outcome).toBe('expired');
+  await loop.publishData('expires', 'b');
+  await loop.waiting('expires-000002');
+});
+
 it('debounce: a start waits until it is quiet, but not longer than max_wait', async () => {
   const { loop, skip } = server();
   await loop.apply(definition('quiet', { retraining: { debounce: '10m', max_wait: '25m' } }));
@@ -83,30 +94,4 @@ it('pause holds what arrives, resume lets it start; a start by hand is past it',
     waitsFor: expect.stringContaining('paused-000001'),
   });
   await loop.waiting('paused-000002');
-});
-
-it('an approval that expires frees the slot', async () => {
-  const { loop, skip } = server();
-  await loop.apply(definition('expires', { approval: { expires: '1d' } }));
-  await loop.publishData('expires', 'a');
-  await loop.waiting('expires-000001');
-  await skip('25h');
-  expect((await loop.ended('expires-000001')).outcome).toBe('expired');
-  await loop.publishData('expires', 'b');
-  await loop.waiting('expires-000002');
-});
-
-it('a run whose workflow was terminated frees the slot within a quarter of an hour', async () => {
-  const { loop, skip } = server();
-  await loop.apply(definition('terminated'));
-  await loop.publishData('terminated', 'a');
-  await loop.waiting('terminated-000001');
-  await loop.runHandle('terminated-000001').terminate('by hand');
-  await skip('16m');
-  expect(await loop.ended('terminated-000001')).toMatchObject({
-    outcome: 'failed',
-    outcomeReason: 'its workflow was ended from outside',
-  });
-  await loop.publishData('terminated', 'b');
-  await loop.waiting('terminated-000002');
 });

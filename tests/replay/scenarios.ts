@@ -1,0 +1,119 @@
+/** What the recorded histories show: each way in which a run and a rollout can end, and a lifecycle that saw them all. */
+import { QUEUES } from '../../src/contracts/values.ts';
+import { sweepWorkflowId } from '../../src/domain/ids.ts';
+import { alert } from '../support/workflow-events.ts';
+import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
+
+export interface Played {
+  readonly scenario: string;
+  readonly model: string;
+  readonly run?: string;
+  readonly deployment?: number;
+}
+
+const MODEL = 'flights';
+const canary = { type: 'canary', weight: 0.1, hold: '0s', min_requests: 20 };
+
+const ended = (loop: Loop, deployment: number) =>
+  eventually(`deployment ${deployment} ends`, async () => (await loop.registry.deployment(MODEL, deployment))?.outcome);
+
+async function start(loop: Loop, requestId: string): Promise<string> {
+  const answer = await loop.startRun(MODEL, requestId);
+  if (answer.status !== 'started') throw new Error(`${requestId}: ${JSON.stringify(answer)}`);
+  return answer.run;
+}
+const free = (loop: Loop) =>
+  eventually('the slots are free', async () => {
+    const status = await loop.lifecycleStatus(MODEL);
+    return status.run === null && status.rollout === null;
+  });
+
+async function playRuns(loop: Loop): Promise<Played[]> {
+  const played: Played[] = [];
+  const note = async (scenario: string, run: string): Promise<void> => {
+    await loop.ended(run);
+    await free(loop);
+    played.push({ scenario: `run-${scenario}`, model: MODEL, run });
+  };
+  await loop.publish(...Array.from({ length: 20 }, (_, index) => alert(MODEL, `a${index}`, index)));
+  await loop.publishData(MODEL, 'first');
+  const first = await loop.waiting(`${MODEL}-000001`);
+  await loop.runHandle(first.run).signal('approve', { requestId: 's0', actor: 'eve', bundleDigest: first.bundleDigest });
+  await loop.runHandle(first.run).signal('approve', { requestId: 's1', actor: 'ana', bundleDigest: first.bundleDigest });
+  await note('approved-by-signal', first.run);
+  for (const [scenario, behaviour] of [
+    ['data-rejected', { data: 'one class' }],
+    ['gate-failed', { rmse: 3 }],
+    ['inconclusive', { rmse: undefined }],
+    ['trainer-failed', { training: 'fails' }],
+  ] as const) {
+    loop.behaviours.set(MODEL, behaviour);
+    await note(scenario, await start(loop, scenario));
+    loop.behaviours.set(MODEL, { data: 'fine', training: 'done', rmse: 1 });
+  }
+  const rejected = await loop.waiting(await start(loop, 'rejected'));
+  await loop.decide(rejected, 'ben', { decision: 'reject' });
+  await note('rejected', rejected.run);
+  loop.behaviours.set(MODEL, { training: 'waits' });
+  const cancelled = await start(loop, 'cancelled');
+  await eventually('it trains', async () => loop.behaviours.isTraining(MODEL));
+  await loop.updates.cancel(MODEL, cancelled, { actor: 'olga', reason: null });
+  await note('cancelled', cancelled);
+  loop.behaviours.set(MODEL, { training: 'done' });
+  const superseded = await loop.waiting(await start(loop, 'superseded'));
+  await loop.publishData(MODEL, 'newer');
+  await loop.ended(superseded.run);
+  played.push({ scenario: 'run-superseded', model: MODEL, run: superseded.run });
+  const expiring = `${MODEL}-${String(Number(superseded.run.slice(-6)) + 1).padStart(6, '0')}`;
+  await note('reminded-and-expired', expiring);
+  return played;
+}
+
+async function playRollouts(loop: Loop): Promise<Played[]> {
+  const played: Played[] = [{ scenario: 'rollout-of-the-first-version', model: MODEL, deployment: 1 }];
+  const approved = async (requestId: string): Promise<void> => {
+    await loop.decide(await loop.waiting(await start(loop, requestId)), 'ana');
+  };
+  const watching = (deployment: number) =>
+    eventually('a step is watched', async () => (await loop.registry.plan(MODEL))?.deployment === deployment);
+  const note = async (scenario: string, deployment: number): Promise<void> => {
+    await ended(loop, deployment);
+    await free(loop);
+    played.push({ scenario: `rollout-${scenario}`, model: MODEL, deployment });
+  };
+  await approved('promoted');
+  await note('promoted', 2);
+  loop.behaviours.set(MODEL, { challenger: 'failing' });
+  await approved('rolled-back');
+  await note('rolled-back', 3);
+  loop.behaviours.set(MODEL, { challenger: 'silent' });
+  await approved('inconclusive-resumed');
+  await eventually('it is told', async () => loop.behaviours.told(MODEL, 'alert.raised').length > 0);
+  loop.behaviours.set(MODEL, { challenger: 'healthy' });
+  await eventually('it goes on', async () => (await loop.updates.rollout(MODEL, 4, 'resume', { actor: 'olga', reason: null })).status === 'resumed');
+  await note('inconclusive-then-resumed', 4);
+  loop.behaviours.set(MODEL, { challenger: 'absent' });
+  await approved('aborted');
+  await watching(5);
+  await loop.updates.rollout(MODEL, 5, 'pause', { actor: 'olga', reason: null });
+  await loop.updates.rollout(MODEL, 5, 'abort', { actor: 'olga', reason: null });
+  await note('paused-and-aborted', 5);
+  await approved('fenced');
+  await watching(6);
+  await loop.updates.rollback(MODEL, { requestId: 'back', actor: 'olga', to: null, reason: 'a bad feeling' });
+  await note('fenced', 6);
+  await note('back', 7);
+  return played;
+}
+
+export async function playScenarios(loop: Loop): Promise<readonly Played[]> {
+  const document = { approval: { remind: '1s', expires: '3s' }, rollout: { patience: '0s', steps: [canary] } } as const;
+  await loop.apply(definition(MODEL, document));
+  const runs = await playRuns(loop);
+  await loop.apply(definition(MODEL, { ...document, approval: {} }));
+  const rollouts = await playRollouts(loop);
+  await loop.updates.pause(MODEL, { actor: 'olga', reason: null });
+  await loop.updates.resume(MODEL, { actor: 'olga', reason: null });
+  await loop.client.workflow.execute('sweep', { workflowId: sweepWorkflowId(MODEL), taskQueue: QUEUES.control, args: [{ stateVersion: 1, model: MODEL, windowEndMs: 0 }] });
+  return [...runs, ...rollouts, { scenario: 'with-all-of-it', model: MODEL }];
+}
