@@ -247,7 +247,8 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
   }
 
   async function takeArrivals(): Promise<void> {
-    while (arrived.length > 0) {
+    // Those that are there now: in a storm more arrive meanwhile, and other steps must have their turn.
+    for (let left = arrived.length; left > 0; left -= BATCH) {
       const keys = [...new Set(arrived.splice(0, BATCH))].filter((key) => !pending.has(key));
       if (keys.length === 0) continue;
       for (const event of await activities.admitEvents({ model, keys })) pending.set(event.key, event);
@@ -399,17 +400,19 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
     await fillRolloutSlot();
     const isBusy = (): boolean => work.length > 0 || arrived.length > 0;
     const unanswered = (): boolean => requests.some((request) => !answers.has(request.requestId));
+    const mayContinue = (): boolean => workflowInfo().continueAsNewSuggested && work.length === 0 && allHandlersFinished();
+    // Before what has arrived is taken up, or a storm would never let it come to this. Nothing is lost: those events are
+    // unsettled in the registry, from which the next execution loads them.
+    if (mayContinue()) {
+      await continueAsNew<typeof lifecycle>({ stateVersion: 1, model, requests, driftWindows, started: started() });
+    }
     if (isBusy() || unanswered()) continue;
     const text = describe();
     if (text !== details) setCurrentDetails(text);
     details = text;
     // A freed slot may let the policy or the queue go on at once.
     if (plan !== null && (plan as PolicyPlan).start !== null) continue;
-    if (workflowInfo().continueAsNewSuggested && allHandlersFinished()) {
-      await continueAsNew<typeof lifecycle>({ stateVersion: 1, model, requests, driftWindows, started: started() });
-    }
     const wakeAtMs = Math.min((plan as PolicyPlan | null)?.wakeAtMs ?? Number.POSITIVE_INFINITY, inspectAtMs);
-    const mayContinue = (): boolean => workflowInfo().continueAsNewSuggested && allHandlersFinished();
     await condition(() => isBusy() || unanswered() || mayContinue(), Math.max(1, wakeAtMs - Date.now()));
   }
 }

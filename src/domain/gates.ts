@@ -59,8 +59,10 @@ function sliceGate(gate: Extract<GateDocument, { type: 'slice' }>, evaluation: E
   const slices = evaluation.slices.filter((one) => one.slice === gate.slice && one.rows >= gate.min_rows);
   if (slices.length === 0)
     return { gate: name, status: 'inconclusive', detail: `no value of ${gate.slice} has ${gate.min_rows} rows` };
-  const scoreOf = (one: SliceMetric): number | null =>
-    one.metrics?.[gate.metric] ?? (gate.metric === evaluation.metric ? one.score : null);
+  const scoreOf = (one: SliceMetric): number | null => {
+    const score = one.metrics?.[gate.metric] ?? (gate.metric === evaluation.metric ? one.score : null);
+    return Number.isFinite(score) ? score : null;
+  };
   const lower = lowerIsBetter.includes(gate.metric);
   const failing = slices.filter((one) => {
     const score = scoreOf(one);

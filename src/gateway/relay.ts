@@ -1,4 +1,5 @@
 /** Relays the outbox to Kafka: in order, at least once, under stable ids. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { EventBus } from '../ports/bus.ts';
 import type { OutboxRegistry } from '../ports/registry.ts';
@@ -15,14 +16,8 @@ export interface Loop {
 export function startLoop(name: string, logger: Logger, step: () => Promise<boolean>): Loop {
   const controller = new AbortController();
   const { signal } = controller;
-  const sleep = (ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      signal.addEventListener('abort', () => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+  // Rejects only when it is stopped, which the loop sees by itself. It also takes its listener off the signal each time.
+  const sleep = (ms: number): Promise<void> => delay(ms, undefined, { signal }).catch(() => undefined);
   const running = (async () => {
     while (!signal.aborted) {
       try {

@@ -4,11 +4,18 @@
  * decision, plan numbers only grow, each delivery has one fate, the audit verifies, the champion is what was approved.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { until } from '../support/e2e-refit.ts';
-import { copyProject, E2eStack, gardenRequest, type Rollout, type ShownEvent, writeGarden } from '../support/e2e-stack.ts';
+import {
+  copyProject,
+  E2eStack,
+  gardenRequest,
+  type Rollout,
+  type ShownEvent,
+  writeGarden,
+} from '../support/e2e-stack.ts';
 
 const MINUTES_MS = 60_000;
 const MODEL = 'blooms';
@@ -91,7 +98,11 @@ const drift = (id: string, model: string) => ({
 });
 
 /** A publisher as it should be: a batch counts once it was answered 202; until then it is sent again. */
-async function publishThrough(prefix: string, batches: number, onBatch: (index: number) => Promise<void>): Promise<number> {
+async function publishThrough(
+  prefix: string,
+  batches: number,
+  onBatch: (index: number) => Promise<void>,
+): Promise<number> {
   let retried = 0;
   for (let index = 0; index < batches; index += 1) {
     const events = Array.from({ length: 10 }, (_, place) =>
@@ -122,10 +133,15 @@ async function publishThrough(prefix: string, batches: number, onBatch: (index: 
 async function fatesOf(prefix: string, count: number): Promise<Record<string, number>> {
   const fates: Record<string, number> = {};
   for (let index = 0; index < count; index += 1) {
-    const event = await stack.read<ShownEvent>(`/events/show?ref=${encodeURIComponent(`test/kills ${prefix}-${index}`)}`);
+    const event = await stack.read<ShownEvent>(
+      `/events/show?ref=${encodeURIComponent(`test/kills ${prefix}-${index}`)}`,
+    );
     expect(event.settled, event.id).toBe(true);
     // One delivery carries the event's fate, all others are duplicates of it.
-    expect(event.deliveries.filter((one) => one.fate !== 'duplicate'), event.id).toHaveLength(1);
+    expect(
+      event.deliveries.filter((one) => one.fate !== 'duplicate'),
+      event.id,
+    ).toHaveLength(1);
     const told = event.fates.map((one) => one.fate).join();
     fates[told] = (fates[told] ?? 0) + 1;
   }
@@ -185,99 +201,124 @@ function startTraffic(name: string): Traffic {
 }
 
 const step = (name: RegExp) =>
-  until(`step ${name} is under way`, async () => {
-    const rollout = await stack.readOrNull<Rollout>(`/models/${MODEL}/rollout`);
-    const last = rollout?.deployments[0];
-    return last?.outcome === null && name.test(last.steps.at(-1)?.step ?? '') ? last : null;
-  });
+  until(
+    `step ${name} is under way`,
+    async () => {
+      const rollout = await stack.readOrNull<Rollout>(`/models/${MODEL}/rollout`);
+      const last = rollout?.deployments[0];
+      return last?.outcome === null && name.test(last.steps.at(-1)?.step ?? '') ? last : null;
+    },
+    60_000,
+    async () => JSON.stringify((await stack.rollout(MODEL)).deployments[0]),
+  );
 
 describe('kill -9', () => {
-  it('of the worker in training: its trainer ends with it, the run goes on, one version', async () => {
-    await publishData(0);
-    const left = await training();
-    await stack.kill('worker');
-    await until('the trainer of the killed worker has ended', () => (trainers().some((pid) => left.includes(pid)) ? null : true), 5_000);
-    const run = await stack.waits(MODEL, 1);
-    expect(run.training?.attempt).toBeGreaterThan(1);
-    expect(run.eventKeys).toEqual(['refit/cli part-0']);
-    expect(await stack.versions(MODEL)).toHaveLength(1);
-    await stack.refit('approve', run.run, '--as', 'ana');
-    await stack.champion(MODEL, 1);
-    await keepHead();
-  }, 3 * MINUTES_MS);
-
-  it('of the gateway while events are published: each is taken, none twice', async () => {
-    let killed = false;
-    const retried = await publishThrough('gateway', 30, async (index) => {
-      if (index !== 5 && index !== 20) return;
-      await until('the gateway runs', async () => ((await stack.readOrNull('/models')) ? true : null));
-      await stack.kill('gateway');
-      killed = true;
-    });
-    expect(killed && retried > 0).toBe(true);
-    await until('the gateway is back', () => stack.readOrNull('/models'));
-    // At least one delivery of each, and of the data before; more where a publisher had to send again.
-    await until('all are in', async () => {
-      const counts = await stack.readOrNull<{ published: number }>('/events/counts');
-      return counts && counts.published >= 301 ? true : null;
-    });
-    await stack.settled();
-    expect(await fatesOf('gateway', 300)).toEqual({ refused: 150, ignored: 150 });
-    expect(await stack.runs(MODEL)).toHaveLength(1);
-  }, 3 * MINUTES_MS);
-
-  it('of the inference server in a canary: callers miss it only while it is down, and the rollout goes on to its end', async () => {
-    await publishData(1);
-    const run = await stack.waits(MODEL, 2);
-    const traffic = startTraffic('canary');
-    try {
-      await until('callers are answered', () => (traffic.answered > 10 ? true : null));
-      await stack.refit('approve', run.run, '--as', 'ben');
-      await step(/^canary/);
-      await until('the challenger answers', () => (traffic.versions.has('2') ? true : null));
-      const killedMs = Date.now();
-      const pid = await stack.kill('serve');
-      await until('the server is back', async () => {
-        if ((await stack.pid('serve').catch(() => pid)) === pid) return null;
-        return (await fetch(`${stack.inference}/v2/models/${MODEL}/ready`).catch(() => null))?.ok || null;
-      });
-      const backMs = Date.now();
-      const answered = traffic.answered;
-      await stack.champion(MODEL, 2);
-      await until('callers are answered again', () => (traffic.answered > answered + 50 ? true : null));
-      expect(traffic.refused).toBeGreaterThan(0);
-      expect(traffic.lastRefusedMs).toBeGreaterThanOrEqual(killedMs);
-      // The last connection may have been refused while this test saw the server come back.
-      expect(traffic.lastRefusedMs).toBeLessThan(backMs + 500);
-    } finally {
-      await traffic.stop();
-    }
-    expect(traffic.errors).toEqual([]);
-    const [deployment] = (await stack.rollout(MODEL)).deployments;
-    expect(deployment).toMatchObject({ deployment: 2, toVersion: 2, outcome: 'promoted' });
-    await keepHead();
-  }, 3 * MINUTES_MS);
-
-  it('of everything at once, in training and then in a canary: after refit up the story goes on to the same end', async () => {
-    await publishData(2);
-    await training();
-    await stack.killEverything();
-    await stack.up();
-    const run = await stack.waits(MODEL, 3);
-    expect(run.eventKeys).toEqual(['refit/cli part-2']);
-    const traffic = startTraffic('all');
-    try {
+  it(
+    'of the worker in training: its trainer ends with it, the run goes on, one version',
+    async () => {
+      await publishData(0);
+      const left = await training();
+      await stack.kill('worker');
+      await until(
+        'the trainer of the killed worker has ended',
+        () => (trainers().some((pid) => left.includes(pid)) ? null : true),
+        5_000,
+      );
+      const run = await stack.waits(MODEL, 1);
+      expect(run.training?.attempt).toBeGreaterThan(1);
+      expect(run.eventKeys).toEqual(['refit/cli part-0']);
+      expect(await stack.versions(MODEL)).toHaveLength(1);
       await stack.refit('approve', run.run, '--as', 'ana');
-      await step(/^canary/);
+      await stack.champion(MODEL, 1);
       await keepHead();
+    },
+    3 * MINUTES_MS,
+  );
+
+  it(
+    'of the gateway while events are published: each is taken, none twice',
+    async () => {
+      let killed = false;
+      const retried = await publishThrough('gateway', 30, async (index) => {
+        if (index !== 5 && index !== 20) return;
+        await until('the gateway runs', async () => ((await stack.readOrNull('/models')) ? true : null));
+        await stack.kill('gateway');
+        killed = true;
+      });
+      expect(killed && retried > 0).toBe(true);
+      await until('the gateway is back', () => stack.readOrNull('/models'));
+      // At least one delivery of each, and of the data before; more where a publisher had to send again.
+      await until('all are in', async () => {
+        const counts = await stack.readOrNull<{ published: number }>('/events/counts');
+        return counts && counts.published >= 301 ? true : null;
+      });
+      await stack.settled();
+      expect(await fatesOf('gateway', 300)).toEqual({ refused: 150, ignored: 150 });
+      expect(await stack.runs(MODEL)).toHaveLength(1);
+    },
+    3 * MINUTES_MS,
+  );
+
+  it(
+    'of the inference server in a canary: callers miss it only while it is down, and the rollout goes on to its end',
+    async () => {
+      await publishData(1);
+      const run = await stack.waits(MODEL, 2);
+      const traffic = startTraffic('canary');
+      try {
+        await until('callers are answered', () => (traffic.answered > 10 ? true : null));
+        await stack.refit('approve', run.run, '--as', 'ben');
+        await step(/^canary/);
+        await until('the challenger answers', () => (traffic.versions.has('2') ? true : null));
+        const killedMs = Date.now();
+        const pid = await stack.kill('serve');
+        await until('the server is back', async () => {
+          if ((await stack.pid('serve').catch(() => pid)) === pid) return null;
+          return (await fetch(`${stack.inference}/v2/models/${MODEL}/ready`).catch(() => null))?.ok || null;
+        });
+        const backMs = Date.now();
+        const answered = traffic.answered;
+        await stack.champion(MODEL, 2);
+        await until('callers are answered again', () => (traffic.answered > answered + 50 ? true : null));
+        expect(traffic.refused).toBeGreaterThan(0);
+        expect(traffic.lastRefusedMs).toBeGreaterThanOrEqual(killedMs);
+        // The last connection may have been refused while this test saw the server come back.
+        expect(traffic.lastRefusedMs).toBeLessThan(backMs + 500);
+      } finally {
+        await traffic.stop();
+      }
+      expect(traffic.errors).toEqual([]);
+      const [deployment] = (await stack.rollout(MODEL)).deployments;
+      expect(deployment).toMatchObject({ deployment: 2, toVersion: 2, outcome: 'promoted' });
+      await keepHead();
+    },
+    3 * MINUTES_MS,
+  );
+
+  it(
+    'of everything at once, in training and then in a canary: after refit up the story goes on to the same end',
+    async () => {
+      await publishData(2);
+      await training();
       await stack.killEverything();
       await stack.up();
-      await stack.champion(MODEL, 3);
-    } finally {
-      await traffic.stop();
-    }
-    expect(traffic.errors).toEqual([]);
-  }, 4 * MINUTES_MS);
+      const run = await stack.waits(MODEL, 3);
+      expect(run.eventKeys).toEqual(['refit/cli part-2']);
+      const traffic = startTraffic('all');
+      try {
+        await stack.refit('approve', run.run, '--as', 'ana');
+        await step(/^canary/);
+        await keepHead();
+        await stack.killEverything();
+        await stack.up();
+        await stack.champion(MODEL, 3);
+      } finally {
+        await traffic.stop();
+      }
+      expect(traffic.errors).toEqual([]);
+    },
+    4 * MINUTES_MS,
+  );
 
   it('leaves one run a trigger, one version and one deployment a decision, and plan numbers that only grew', async () => {
     const runs = (await stack.runs(MODEL)).reverse();
@@ -299,16 +340,22 @@ describe('kill -9', () => {
     expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
   });
 
-  it('leaves each delivery with one fate, an audit that verifies against heads kept before, and a champion whose files are what was approved', async () => {
-    const { published = 0, ...fates } = await stack.settled();
-    expect(Object.values(fates).reduce((sum, count) => sum + count, 0)).toBe(published);
-    expect(fates).toMatchObject({ acted_on: 3, refused: 150, ignored: 150, dead_lettered: 0 });
-    expect(heads).toHaveLength(3);
-    for (const head of heads) expect(await stack.verifyAudit(MODEL, head)).toMatchObject({ ok: true });
-    const [champion] = await stack.versions(MODEL);
-    const { approval } = await stack.read<{ approval: { bundleDigest: string; decisions: { status: string }[] } }>(`/runs/${champion?.run}`);
-    expect(champion?.bundleDigest).toBe(approval.bundleDigest);
-    expect(approval.decisions.map((one) => one.status)).toEqual(['accepted']);
-    await stack.verifyBundle(approval.bundleDigest);
-  }, MINUTES_MS);
+  it(
+    'leaves each delivery with one fate, an audit that verifies against heads kept before, and a champion whose files are what was approved',
+    async () => {
+      const { published = 0, ...fates } = await stack.settled();
+      expect(Object.values(fates).reduce((sum, count) => sum + count, 0)).toBe(published);
+      expect(fates).toMatchObject({ acted_on: 3, refused: 150, ignored: 150, dead_lettered: 0 });
+      expect(heads).toHaveLength(3);
+      for (const head of heads) expect(await stack.verifyAudit(MODEL, head)).toMatchObject({ ok: true });
+      const [champion] = await stack.versions(MODEL);
+      const { approval } = await stack.read<{ approval: { bundleDigest: string; decisions: { status: string }[] } }>(
+        `/runs/${champion?.run}`,
+      );
+      expect(champion?.bundleDigest).toBe(approval.bundleDigest);
+      expect(approval.decisions.map((one) => one.status)).toEqual(['accepted']);
+      await stack.verifyBundle(approval.bundleDigest);
+    },
+    MINUTES_MS,
+  );
 });

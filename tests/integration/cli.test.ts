@@ -89,7 +89,8 @@ describe('help', () => {
 
   it('fits the terminal for every verb and lists all of them', async () => {
     const { stdout } = await refit(['--help']);
-    const verbs = 'up down doctor gateway worker serve validate apply diff publish start models status runs approvals approve reject rollout rollback versions why audit drift events pause resume';
+    const verbs =
+      'up down doctor gateway worker serve validate apply diff publish start models status runs approvals approve reject rollout rollback versions why audit drift events pause resume';
     for (const verb of verbs.split(' ')) expect(stdout, verb).toMatch(new RegExp(`^ {2}${verb}\\b`, 'm'));
   });
 });
@@ -108,7 +109,7 @@ describe('no gateway: exit 3, and how to start it', () => {
       const ended = await refit(args.filter((one) => one !== undefined));
       expect(ended).toMatchObject({ code: 3, stdout: '' });
       expect(ended.stderr).toMatch(
-        new RegExp(`the gateway at http://127.0.0.1:${env['REFIT_GATEWAY_PORT']} cannot be reached .*refit up.*REFIT_URL`),
+        new RegExp(`the gateway at http://127.0.0.1:${env.REFIT_GATEWAY_PORT} cannot be reached .*refit up.*REFIT_URL`),
       );
     },
     TIMEOUT_MS,
@@ -141,93 +142,130 @@ evaluation: { metric: roc_auc }
 `;
 
 describe('a project', () => {
-  it('is told all its mistakes at once, each with file, line and column and what would be right', async () => {
-    const project = join(folder, 'mistakes');
-    await mkdir(project);
-    await writeFile(join(project, 'refit.yaml'), MISTAKES);
-    const ended = await refit(['validate', project]);
-    expect(ended).toMatchObject({ code: 2, stdout: '' });
-    const lines = ended.stderr.trim().split('\n').filter((line) => line.includes(': error: '));
-    expect(lines).toEqual([
-      'refit.yaml:3:7: error: name: a name of 1 to 63 characters from a-z, 0-9 and -',
-      expect.stringMatching(/^refit\.yaml:8:7: error: task: must be one of .*binary-classification/),
-      expect.stringMatching(/^refit\.yaml:13:\d+: error: unknown key colour$/),
-      expect.stringMatching(/^refit\.yaml:19:10: error: dataset: dataset nowhere is neither in this project nor registered/),
-      expect.stringMatching(/^refit\.yaml:21:11: error: features: missing\.sql is not in the project folder$/),
-      expect.stringMatching(/^refit\.yaml:23:23: error: evaluation\.metric: roc_auc does not fit regression; use one of rmse, mae, r2$/),
-    ]);
-    const told = (await refit(['validate', project, '--json'])) ;
-    expect(told.code).toBe(2);
-    expect((json(told) as { severity: string }[]).filter((one) => one.severity === 'error')).toHaveLength(6);
-  }, TIMEOUT_MS);
+  it(
+    'is told all its mistakes at once, each with file, line and column and what would be right',
+    async () => {
+      const project = join(folder, 'mistakes');
+      await mkdir(project);
+      await writeFile(join(project, 'refit.yaml'), MISTAKES);
+      const ended = await refit(['validate', project]);
+      expect(ended).toMatchObject({ code: 2, stdout: '' });
+      const lines = ended.stderr
+        .trim()
+        .split('\n')
+        .filter((line) => line.includes(': error: '));
+      expect(lines).toEqual([
+        'refit.yaml:3:7: error: name: a name of 1 to 63 characters from a-z, 0-9 and -',
+        expect.stringMatching(/^refit\.yaml:8:7: error: task: must be one of .*binary-classification/),
+        expect.stringMatching(/^refit\.yaml:13:\d+: error: unknown key colour$/),
+        expect.stringMatching(
+          /^refit\.yaml:19:10: error: dataset: dataset nowhere is neither in this project nor registered/,
+        ),
+        expect.stringMatching(/^refit\.yaml:21:11: error: features: missing\.sql is not in the project folder$/),
+        expect.stringMatching(
+          /^refit\.yaml:23:23: error: evaluation\.metric: roc_auc does not fit regression; use one of rmse, mae, r2$/,
+        ),
+      ]);
+      const told = await refit(['validate', project, '--json']);
+      expect(told.code).toBe(2);
+      expect((json(told) as { severity: string }[]).filter((one) => one.severity === 'error')).toHaveLength(6);
+    },
+    TIMEOUT_MS,
+  );
 
-  it('that is valid says so with 0, and its warnings do not stand in the way', async () => {
-    const project = await copyProject('gardens', folder);
-    const ended = await refit(['validate', project]);
-    expect(ended).toMatchObject({ code: 0, stdout: '' });
-    expect(ended.stderr).toContain('is valid: Dataset beds, Dataset pots, Dataset fields, Model blooms, Model heights, Model states, Policy gardeners');
-    expect(json(await refit(['validate', project, '--json']))).toEqual(expect.any(Array));
-  }, TIMEOUT_MS);
+  it(
+    'that is valid says so with 0, and its warnings do not stand in the way',
+    async () => {
+      const project = await copyProject('gardens', folder);
+      const ended = await refit(['validate', project]);
+      expect(ended).toMatchObject({ code: 0, stdout: '' });
+      expect(ended.stderr).toContain(
+        'is valid: Dataset beds, Dataset pots, Dataset fields, Model blooms, Model heights, Model states, Policy gardeners',
+      );
+      expect(json(await refit(['validate', project, '--json']))).toEqual(expect.any(Array));
+    },
+    TIMEOUT_MS,
+  );
 
-  it('whose folder is missing, or is a file, or holds no document', async () => {
-    const missing = await refit(['apply', 'gone']);
-    expect(missing).toMatchObject({ code: 2, stdout: '' });
-    expect(missing.stderr).toContain(`${join(folder, 'gone')} is not a folder; name the folder of a model project`);
-    await writeFile(join(folder, 'a-file'), '');
-    expect((await refit(['validate', 'a-file'])).code).toBe(2);
-    await mkdir(join(folder, 'empty'));
-    const empty = await refit(['validate', 'empty']);
-    expect(empty.code).toBe(2);
-    expect(empty.stderr).toContain('no document of kind Dataset, Model or Policy in a .yaml file of this folder');
-  }, TIMEOUT_MS);
+  it(
+    'whose folder is missing, or is a file, or holds no document',
+    async () => {
+      const missing = await refit(['apply', 'gone']);
+      expect(missing).toMatchObject({ code: 2, stdout: '' });
+      expect(missing.stderr).toContain(`${join(folder, 'gone')} is not a folder; name the folder of a model project`);
+      await writeFile(join(folder, 'a-file'), '');
+      expect((await refit(['validate', 'a-file'])).code).toBe(2);
+      await mkdir(join(folder, 'empty'));
+      const empty = await refit(['validate', 'empty']);
+      expect(empty.code).toBe(2);
+      expect(empty.stderr).toContain('no document of kind Dataset, Model or Policy in a .yaml file of this folder');
+    },
+    TIMEOUT_MS,
+  );
 
-  it('with YAML that cannot be read is told where it breaks', async () => {
-    const project = join(folder, 'yaml');
-    await mkdir(project);
-    await writeFile(join(project, 'refit.yaml'), 'kind: Dataset\nname: [beds\n');
-    const ended = await refit(['validate', project]);
-    expect(ended.code).toBe(2);
-    expect(ended.stderr).toMatch(/^refit\.yaml:\d+:\d+: error: /m);
-  }, TIMEOUT_MS);
+  it(
+    'with YAML that cannot be read is told where it breaks',
+    async () => {
+      const project = join(folder, 'yaml');
+      await mkdir(project);
+      await writeFile(join(project, 'refit.yaml'), 'kind: Dataset\nname: [beds\n');
+      const ended = await refit(['validate', project]);
+      expect(ended.code).toBe(2);
+      expect(ended.stderr).toMatch(/^refit\.yaml:\d+:\d+: error: /m);
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe('drift compare', () => {
-  it('exits 0 where nothing drifted, 1 where something did, 2 where a file cannot be compared', async () => {
-    const one = await writeGarden(join(folder, 'one.parquet'), 0, 2_000);
-    const two = await writeGarden(join(folder, 'two.csv'), 2_000, 2_000);
-    const dark = join(folder, 'dark.parquet');
-    await query(`copy (select * replace (light * 0.2 as light) from '${one}') to '${dark}' (format parquet)`);
-    // Columns that never repeat are not what the comparison is about.
-    const columns = ['light', 'water', 'soil'];
-    const only = async (from: string, to: string): Promise<string> => {
-      await query(`copy (select ${columns.join(', ')} from '${from}') to '${join(folder, to)}' (format parquet)`);
-      return to;
-    };
-    const files = [await only(one, 'a.parquet'), await only(two, 'b.parquet'), await only(dark, 'c.parquet')] as const;
-    const same = await refit(['drift', 'compare', files[0], files[1], '--json']);
-    expect(same, same.stderr).toMatchObject({ code: 0 });
-    expect((json(same) as { name: string; drifted: boolean }[]).map((feature) => [feature.name, feature.drifted]).sort()).toEqual(
-      columns.map((name) => [name, false]).sort(),
-    );
-    const drifted = await refit(['drift', 'compare', files[0], files[2], '--json']);
-    expect(drifted).toMatchObject({ code: 1 });
-    expect((json(drifted) as { name: string; drifted: boolean }[]).filter((feature) => feature.drifted).map((feature) => feature.name)).toEqual(['light']);
-    const table = await refit(['drift', 'compare', files[0], files[2]]);
-    expect(table).toMatchObject({ code: 1 });
-    expect(table.stdout).toMatch(/light.*drifted/);
-    await writeFile(join(folder, 'text.parquet'), 'no parquet at all');
-    for (const [wrong, message] of [
-      ['gone.parquet', /gone\.parquet does not exist/],
-      ['broken.json', /broken\.json: the name must end in \.parquet, \.csv/],
-      ['text.parquet', /text\.parquet/],
-    ] as const) {
-      const ended = await refit(['drift', 'compare', files[0], wrong]);
-      expect(ended, wrong).toMatchObject({ code: 2, stdout: '' });
-      expect(ended.stderr).toMatch(message);
-    }
-    const threshold = await refit(['drift', 'compare', files[0], files[1], '--threshold', '-1']);
-    expect(threshold).toMatchObject({ code: 2 });
-  }, TIMEOUT_MS);
+  it(
+    'exits 0 where nothing drifted, 1 where something did, 2 where a file cannot be compared',
+    async () => {
+      const one = await writeGarden(join(folder, 'one.parquet'), 0, 2_000);
+      const two = await writeGarden(join(folder, 'two.csv'), 2_000, 2_000);
+      const dark = join(folder, 'dark.parquet');
+      await query(`copy (select * replace (light * 0.2 as light) from '${one}') to '${dark}' (format parquet)`);
+      // Columns that never repeat are not what the comparison is about.
+      const columns = ['light', 'water', 'soil'];
+      const only = async (from: string, to: string): Promise<string> => {
+        await query(`copy (select ${columns.join(', ')} from '${from}') to '${join(folder, to)}' (format parquet)`);
+        return to;
+      };
+      const files = [
+        await only(one, 'a.parquet'),
+        await only(two, 'b.parquet'),
+        await only(dark, 'c.parquet'),
+      ] as const;
+      const same = await refit(['drift', 'compare', files[0], files[1], '--json']);
+      expect(same, same.stderr).toMatchObject({ code: 0 });
+      expect(
+        (json(same) as { name: string; drifted: boolean }[]).map((feature) => [feature.name, feature.drifted]).sort(),
+      ).toEqual(columns.map((name) => [name, false]).sort());
+      const drifted = await refit(['drift', 'compare', files[0], files[2], '--json']);
+      expect(drifted).toMatchObject({ code: 1 });
+      expect(
+        (json(drifted) as { name: string; drifted: boolean }[])
+          .filter((feature) => feature.drifted)
+          .map((feature) => feature.name),
+      ).toEqual(['light']);
+      const table = await refit(['drift', 'compare', files[0], files[2]]);
+      expect(table).toMatchObject({ code: 1 });
+      expect(table.stdout).toMatch(/light.*drifted/);
+      await writeFile(join(folder, 'text.parquet'), 'no parquet at all');
+      for (const [wrong, message] of [
+        ['gone.parquet', /gone\.parquet does not exist/],
+        ['broken.json', /broken\.json: the name must end in \.parquet, \.csv/],
+        ['text.parquet', /text\.parquet/],
+      ] as const) {
+        const ended = await refit(['drift', 'compare', files[0], wrong]);
+        expect(ended, wrong).toMatchObject({ code: 2, stdout: '' });
+        expect(ended.stderr).toMatch(message);
+      }
+      const threshold = await refit(['drift', 'compare', files[0], files[1], '--threshold', '-1']);
+      expect(threshold).toMatchObject({ code: 2 });
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe('what the machine lacks', () => {
@@ -242,41 +280,66 @@ describe('what the machine lacks', () => {
     return String(address !== null && typeof address === 'object' ? address.port : 0);
   };
 
-  it('doctor exits 1 where something is missing, and says of each how to mend it', async () => {
-    const ended = await refit(['doctor', '--json'], {
-      REFIT_PYTHON: 'nonexistent',
-      REFIT_SERVE_PORT: takenPort(),
-      TEMPORAL_ADDRESS: '127.0.0.1:1',
-    });
-    expect(ended, ended.stderr).toMatchObject({ code: 1 });
-    const checks = json(ended) as { name: string; ok: boolean; detail: string; mend?: string }[];
-    expect(checks.filter((one) => !one.ok).map((one) => one.name).sort()).toEqual(['port serve', 'python', 'temporal service']);
-    for (const one of checks.filter((check) => !check.ok)) expect(one.mend, one.name).toBeTruthy();
-    expect(checks.find((one) => one.name === 'port serve')?.mend).toContain('set REFIT_SERVE_PORT to a free port');
-    const table = await refit(['doctor'], { REFIT_PYTHON: 'nonexistent' });
-    expect(table.code).toBe(1);
-    expect(table.stdout).toContain('how to mend it');
-  }, TIMEOUT_MS);
+  it(
+    'doctor exits 1 where something is missing, and says of each how to mend it',
+    async () => {
+      const ended = await refit(['doctor', '--json'], {
+        REFIT_PYTHON: 'nonexistent',
+        REFIT_SERVE_PORT: takenPort(),
+        TEMPORAL_ADDRESS: '127.0.0.1:1',
+      });
+      expect(ended, ended.stderr).toMatchObject({ code: 1 });
+      const checks = json(ended) as { name: string; ok: boolean; detail: string; mend?: string }[];
+      expect(
+        checks
+          .filter((one) => !one.ok)
+          .map((one) => one.name)
+          .sort(),
+      ).toEqual(['port serve', 'python', 'temporal service']);
+      for (const one of checks.filter((check) => !check.ok)) expect(one.mend, one.name).toBeTruthy();
+      expect(checks.find((one) => one.name === 'port serve')?.mend).toContain('set REFIT_SERVE_PORT to a free port');
+      const table = await refit(['doctor'], { REFIT_PYTHON: 'nonexistent' });
+      expect(table.code).toBe(1);
+      expect(table.stdout).toContain('how to mend it');
+    },
+    TIMEOUT_MS,
+  );
 
-  it('doctor exits 0 where all is there, though nothing runs', async () => {
-    const ended = await refit(['doctor', '--json']);
-    expect(ended, ended.stdout).toMatchObject({ code: 0 });
-    expect((json(ended) as { name: string; detail: string }[]).find((one) => one.name === 'temporal service')?.detail).toBe('not started; refit up starts it');
-  }, TIMEOUT_MS);
+  it(
+    'doctor exits 0 where all is there, though nothing runs',
+    async () => {
+      const ended = await refit(['doctor', '--json']);
+      expect(ended, ended.stdout).toMatchObject({ code: 0 });
+      expect(
+        (json(ended) as { name: string; detail: string }[]).find((one) => one.name === 'temporal service')?.detail,
+      ).toBe('not started; refit up starts it');
+    },
+    TIMEOUT_MS,
+  );
 
-  it('up names the port that is taken and the setting that moves it, and leaves nothing running', async () => {
-    const ended = await refit(['up', '--detach'], { REFIT_SERVE_PORT: takenPort() });
-    expect(ended).toMatchObject({ code: 1, stdout: '' });
-    expect(ended.stderr).toMatch(new RegExp(`Port ${takenPort()} for the part serve is taken by another process.*REFIT_SERVE_PORT`));
-    const down = await refit(['down']);
-    expect(down).toMatchObject({ code: 0 });
-    expect(down.stderr).toContain('nothing was running');
-  }, TIMEOUT_MS);
+  it(
+    'up names the port that is taken and the setting that moves it, and leaves nothing running',
+    async () => {
+      const ended = await refit(['up', '--detach'], { REFIT_SERVE_PORT: takenPort() });
+      expect(ended).toMatchObject({ code: 1, stdout: '' });
+      expect(ended.stderr).toMatch(
+        new RegExp(`Port ${takenPort()} for the part serve is taken by another process.*REFIT_SERVE_PORT`),
+      );
+      const down = await refit(['down']);
+      expect(down).toMatchObject({ code: 0 });
+      expect(down.stderr).toContain('nothing was running');
+    },
+    TIMEOUT_MS,
+  );
 
-  it.each(['up', 'worker'])('%s says that REFIT_PYTHON names no Python', async (part) => {
-    const ended = await refit(part === 'up' ? ['up', '--detach'] : [part], { REFIT_PYTHON: 'nonexistent' });
-    expect(ended).toMatchObject({ code: 1, stdout: '' });
-    expect(ended.stderr).toContain('REFIT_PYTHON: nonexistent is not an executable file');
-    expect(ended.stderr).not.toMatch(/\n\s+at .*:\d+:\d+/);
-  }, TIMEOUT_MS);
+  it.each(['up', 'worker'])(
+    '%s says that REFIT_PYTHON names no Python',
+    async (part) => {
+      const ended = await refit(part === 'up' ? ['up', '--detach'] : [part], { REFIT_PYTHON: 'nonexistent' });
+      expect(ended).toMatchObject({ code: 1, stdout: '' });
+      expect(ended.stderr).toContain('REFIT_PYTHON: nonexistent is not an executable file');
+      expect(ended.stderr).not.toMatch(/\n\s+at .*:\d+:\d+/);
+    },
+    TIMEOUT_MS,
+  );
 });

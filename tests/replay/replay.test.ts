@@ -1,11 +1,12 @@
 /** Guarantee 9, an upgrade strands nobody: every recorded history replays on the workflows of today. */
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { DeterminismViolationError } from '@temporalio/common';
+import { DeterminismViolationError } from '@temporalio/workflow';
 import { Worker } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bundleWorkflows } from '../../src/local/bundle.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
+import { historyOf } from './history.ts';
 import { quietRuntime } from '../support/workflow-runtime.ts';
 
 const folder = fileURLToPath(new URL('histories/', import.meta.url));
@@ -19,7 +20,8 @@ const recorded = async (file: string): Promise<Recorded> => JSON.parse(await rea
 
 async function replayed(code: string, file: string): Promise<Error | undefined> {
   const { workflowId, history } = await recorded(file);
-  for await (const result of Worker.runReplayHistories({ workflowBundle: { code } }, [{ workflowId, history }])) return result.error;
+  for await (const result of Worker.runReplayHistories({ workflowBundle: { code } }, [{ workflowId, history: historyOf(history) }]))
+    return result.error;
   throw new Error(`${file} was not replayed`);
 }
 

@@ -14,7 +14,9 @@ export interface Ended {
 /** What a process needs of the machine; nothing of Refit's settings leaks in from who runs the tests. */
 export function machineEnvironment(): NodeJS.ProcessEnv {
   const names = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'JAVA_HOME', 'TEMPORAL_CLI_PATH', 'XDG_CACHE_HOME'];
-  return Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
 }
 
 export function runRefit(
@@ -36,7 +38,9 @@ export function runRefit(
       stderr += text;
     });
     child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code: code ?? 128, stdout, stderr: signal ? `${stderr}${signal}` : stderr }));
+    child.on('close', (code, signal) =>
+      resolve({ code: code ?? 128, stdout, stderr: signal ? `${stderr}${signal}` : stderr }),
+    );
   });
 }
 
@@ -67,10 +71,15 @@ export async function startPart(
   }
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const isReady = () => said.includes(`{"part":"${part}","status":"ready"`);
-  await until(`${part} says that it is ready`, () => {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${part} ended:\n${said.slice(-4_000)}`);
-    return isReady() || null;
-  }, 60_000);
+  await until(
+    `${part} says that it is ready`,
+    () => {
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`${part} ended:\n${said.slice(-4_000)}`);
+      return isReady() || null;
+    },
+    60_000,
+  );
   return {
     child,
     pid: child.pid ?? 0,

@@ -1,9 +1,10 @@
 /** A whole local stack by the CLI: ports and a home of its own, ended by its process ids. */
+
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { Client, Connection } from '@temporalio/client';
 import { freePorts } from '../../src/local/ports.ts';
 import { type Ended, ROOT, runRefit, until } from './e2e-refit.ts';
@@ -109,7 +110,8 @@ export class E2eStack {
   }
   async refit(...args: string[]): Promise<Ended> {
     const ended = await this.try(...args);
-    if (ended.code !== 0) throw new Error(`refit ${args.join(' ')} exited with ${ended.code}: ${ended.stderr || ended.stdout}`);
+    if (ended.code !== 0)
+      throw new Error(`refit ${args.join(' ')} exited with ${ended.code}: ${ended.stderr || ended.stdout}`);
     return ended;
   }
   async json<T>(...args: string[]): Promise<T> {
@@ -140,7 +142,13 @@ export class E2eStack {
     this.json<Verified>('audit', 'verify', model, ...(head === undefined ? [] : ['--head', head]));
 
   /** The run of this number once `wanted`; one that ended otherwise is told at once. */
-  async runAt(model: string, number: number, wanted: (run: Run) => boolean, what: string, timeoutMs = 90_000): Promise<Run> {
+  async runAt(
+    model: string,
+    number: number,
+    wanted: (run: Run) => boolean,
+    what: string,
+    timeoutMs = 90_000,
+  ): Promise<Run> {
     const name = `${model}-${String(number).padStart(6, '0')}`;
     return until(
       `${name} ${what}`,
@@ -166,9 +174,13 @@ export class E2eStack {
     await until(
       `${model}@${version} is champion and serves`,
       async () => {
-        const status = await this.readOrNull<{ readonly champion: { readonly version: number } | null }>(`/models/${model}`);
+        const status = await this.readOrNull<{ readonly champion: { readonly version: number } | null }>(
+          `/models/${model}`,
+        );
         if (status?.champion?.version !== version) return null;
-        return (await fetch(`${this.inference}/v2/models/${model}/versions/${version}/ready`).catch(() => null))?.ok || null;
+        return (
+          (await fetch(`${this.inference}/v2/models/${model}/versions/${version}/ready`).catch(() => null))?.ok || null
+        );
       },
       timeoutMs,
       async () => JSON.stringify((await this.rollout(model)).deployments),
@@ -186,7 +198,7 @@ export class E2eStack {
       async () => {
         const answer = await this.readOrNull<{ published: number; counts: Record<string, number> }>('/events/counts');
         last = answer;
-        if (!answer || answer.counts['held'] !== 0 || answer.counts['received'] !== 0) return null;
+        if (answer?.counts.held !== 0 || answer.counts.received !== 0) return null;
         return { published: answer.published, ...answer.counts };
       },
       60_000,

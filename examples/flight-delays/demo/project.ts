@@ -54,7 +54,7 @@ export const SLOW: Json = {
       min_child_samples: 50,
     },
   },
-  rollout: { steps: STEPS.slice(1) },
+  rollout: { steps: [{ type: 'canary', weight: 0.5, hold: '3s', min_requests: 40 }] },
 };
 
 /** Back to the first training, and from now on a changed definition starts nothing. */

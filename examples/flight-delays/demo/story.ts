@@ -245,7 +245,7 @@ export class Story {
     const run = await this.#runAt(2, (one) => one.stage === 'decide', 'waits for a decision');
     this.#say(`${run.run} was started by ${run.trigger}; ${run.eventKeys.length} events stand behind it`);
     const july = await readFlights(monthFile(this.#project, 7));
-    const callers = keepSending(this.#inferUrl, july, 'july', this.traffic);
+    const callers = keepSending(this.#inferUrl, july, { name: 'july', rows: 20, callers: 2, counts: this.traffic });
     try {
       await this.#approve(run.run, 'ben', 'update');
       await this.#champion(2);
@@ -264,7 +264,13 @@ export class Story {
       `${run.run} was started by ${run.trigger} and passed its gates: ${run.metric?.name} ${run.metric?.value.toFixed(4)}`,
     );
     const july = await readFlights(monthFile(this.#project, 7));
-    const callers = keepSending(this.#inferUrl, july, 'july-again', this.traffic);
+    // Many rows a request show what the trees cost; one caller, so that slow answers do not slow the others down.
+    const callers = keepSending(this.#inferUrl, july, {
+      name: 'july-again',
+      rows: 300,
+      callers: 1,
+      counts: this.traffic,
+    });
     try {
       await this.#approve(run.run, 'ana', 'update');
       const deployment = await until('the challenger is rolled back', 90_000, async () => {

@@ -54,27 +54,26 @@ export async function sendOnce(
   await Promise.all(Array.from({ length: 4 }, caller));
 }
 
-/** Two callers that go on, over the flights again and again, until stopped. */
+/** Callers that go on, over the flights again and again, until stopped. */
 export function keepSending(
   url: string,
   flights: readonly Flight[],
-  name: string,
-  counts: TrafficCounts,
+  options: { readonly name: string; readonly rows: number; readonly callers: number; readonly counts: TrafficCounts },
 ): { readonly stop: () => Promise<void> } {
-  const BATCH = 20;
+  const { name, rows, counts } = options;
   const PAUSE_MS = 10;
   let stopped = false;
   let next = 0;
   const caller = async (): Promise<void> => {
     while (!stopped) {
-      const from = next % (flights.length - BATCH);
+      const from = next % (flights.length - rows);
       const number = next;
-      next += BATCH;
-      await ask(url, flights.slice(from, from + BATCH), `${name}-${number}`, counts);
+      next += rows;
+      await ask(url, flights.slice(from, from + rows), `${name}-${number}`, counts);
       await sleep(PAUSE_MS);
     }
   };
-  const callers = [caller(), caller()];
+  const callers = Array.from({ length: options.callers }, caller);
   return {
     stop: async () => {
       stopped = true;

@@ -1,6 +1,6 @@
 /** The event bus on Kafka, by kafkajs. */
 import { readFile } from 'node:fs/promises';
-import { type Consumer, type EachBatchPayload, Kafka, type KafkaConfig, logLevel } from 'kafkajs';
+import { type Admin, type Consumer, type EachBatchPayload, Kafka, type KafkaConfig, logLevel } from 'kafkajs';
 import type { Logger } from 'pino';
 import { TOPICS, type TopicName } from '../../contracts/events.ts';
 import type { BusRecord, EventBus, OutgoingRecord, Subscription } from '../../ports/bus.ts';
@@ -10,6 +10,8 @@ import type { KafkaSettings } from '../../settings.ts';
 const CHUNK = 500;
 const RETRY_MIN_MS = 200;
 const RETRY_MAX_MS = 5_000;
+/** New topics are led within a second on a healthy cluster. */
+const LEADER_TIMEOUT_MS = 30_000;
 const BATCH_BYTES = 700_000;
 /** Key, headers and framing, generously. */
 const RECORD_OVERHEAD_BYTES = 500;
@@ -83,6 +85,21 @@ function textHeaders(
     if (one !== undefined && one !== null) texts[name.toLowerCase()] = one.toString();
   }
   return texts;
+}
+
+/** Until each partition has a leader: before, subscribing and publishing would fail. */
+async function untilLed(admin: Admin, topics: readonly string[]): Promise<void> {
+  for (const deadlineMs = Date.now() + LEADER_TIMEOUT_MS; ; ) {
+    try {
+      const found = await admin.fetchTopicMetadata({ topics: [...topics] });
+      if (found.topics.every((topic) => topic.partitions.every((partition) => partition.leader >= 0))) return;
+      if (Date.now() > deadlineMs) throw new Error(`not all partitions of ${topics.join(', ')} have a leader`);
+    } catch (error) {
+      const mayPass = error instanceof Error && 'retriable' in error && error.retriable === true;
+      if (!mayPass || Date.now() > deadlineMs) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MIN_MS));
+  }
 }
 
 export async function createKafkaBus(settings: KafkaSettings, logger: Logger): Promise<EventBus> {
@@ -235,15 +252,16 @@ export async function createKafkaBus(settings: KafkaSettings, logger: Logger): P
       const admin = kafka.admin();
       await admin.connect();
       try {
+        const topics = Object.values(TOPICS).map((topic) => topicPrefix + topic);
         const present = new Set(await admin.listTopics());
-        const missing = Object.values(TOPICS)
-          .map((topic) => topicPrefix + topic)
-          .filter((topic) => !present.has(topic));
+        const missing = topics.filter((topic) => !present.has(topic));
+        // Not `waitForLeaders`: it fails where a broker does not know yet what the controller has made.
         if (missing.length > 0)
           await admin.createTopics({
-            waitForLeaders: true,
+            waitForLeaders: false,
             topics: missing.map((topic) => ({ topic, numPartitions: PARTITIONS })),
           });
+        await untilLed(admin, topics);
       } finally {
         await admin.disconnect();
       }

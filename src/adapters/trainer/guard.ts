@@ -1,9 +1,10 @@
 /**
- * Stands between a worker and a trainer: runs the command in a process group of its own and ends the whole group when the
- * time or memory limit is reached, when it is told to stop, or when the worker dies (its end of stdin closes). Without it a
- * killed worker would leave trainers behind that eat the machine.
+ * Stands between a worker and a trainer: runs the command in a process group of its own and ends the whole group, and what
+ * has left it, when the time or memory limit is reached, when it is told to stop, or when the worker dies (its end of stdin
+ * closes). Without it a killed worker would leave trainers behind that eat the machine.
  *
- * Usage: guard.js LIMITS_JSON COMMAND [ARG…]; the result is one JSON line on file descriptor 3.
+ * Usage: guard.js LIMITS_JSON COMMAND [ARG…]; the result is one JSON line on file descriptor 3. The command's environment is
+ * the JSON in REFIT_TRAINER_ENVIRONMENT: what a definition passes through (NODE_OPTIONS, say) is not for the guard itself.
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, writeSync } from 'node:fs';
@@ -26,16 +27,24 @@ const PAGE_BYTES = 4_096;
 
 const [limitsText = '{}', command = '', ...args] = process.argv.slice(2);
 const limits = JSON.parse(limitsText) as Limits;
-const child = spawn(command, args, { detached: true, stdio: ['ignore', 'inherit', 'inherit'], env: process.env });
+const environment = JSON.parse(process.env.REFIT_TRAINER_ENVIRONMENT ?? '{}') as Record<string, string>;
+const child = spawn(command, args, { detached: true, stdio: ['ignore', 'inherit', 'inherit'], env: environment });
+/** A line that all processes of this training inherit, and no others: its spec is its own. */
+const mark = `REFIT_SPEC=${environment.REFIT_SPEC}`;
 let cause: GuardResult['cause'] | null = null;
 
-function endGroup(signal: NodeJS.Signals): void {
-  if (child.pid === undefined) return;
+/** To a process, or to a group by its negative number. */
+function signalTo(target: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(-child.pid, signal);
+    process.kill(target, signal);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
+}
+function endGroup(signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  signalTo(-child.pid, signal);
+  if (signal === 'SIGKILL') for (const { pid } of members(child.pid)) signalTo(pid, signal);
 }
 function stop(why: GuardResult['cause'], signal: NodeJS.Signals = 'SIGTERM'): void {
   cause ??= why;
@@ -43,31 +52,36 @@ function stop(why: GuardResult['cause'], signal: NodeJS.Signals = 'SIGTERM'): vo
   setTimeout(() => endGroup('SIGKILL'), GRACE_MS).unref();
 }
 
-/** Resident memory of the group, from /proc; 0 where there is none, and then only the time limit holds. */
-function groupMemory(group: number): number {
-  let pages = 0;
-  let entries: string[];
+/** Numbers of all processes, from /proc; none where there is no such folder, and then only the group is ended, and by time. */
+function processes(): readonly string[] {
   try {
-    entries = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    return readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   } catch {
-    return 0;
+    return [];
   }
-  for (const entry of entries) {
+}
+
+/** The group, and what left it for a session of its own; with resident memory in pages. */
+function members(group: number): readonly { readonly pid: number; readonly pages: number }[] {
+  return processes().flatMap((entry) => {
     try {
       const text = readFileSync(`/proc/${entry}/stat`, 'utf8');
       const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-      if (Number(fields[2]) === group) pages += Number(fields[21]);
+      const isOurs =
+        Number(fields[2]) === group || readFileSync(`/proc/${entry}/environ`, 'utf8').split('\0').includes(mark);
+      return isOurs ? [{ pid: Number(entry), pages: Number(fields[21]) }] : [];
     } catch (error) {
-      // A process that ended between listing and reading.
-      if (!['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      // A process that ended between listing and reading, or one of someone else.
+      if (!['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      return [];
     }
-  }
-  return pages * PAGE_BYTES;
+  });
 }
+const memoryOf = (group: number): number => members(group).reduce((sum, { pages }) => sum + pages, 0) * PAGE_BYTES;
 
 const timer = setTimeout(() => stop('time'), limits.timeMs);
 const memory = setInterval(() => {
-  if (child.pid !== undefined && groupMemory(child.pid) > limits.memoryBytes) stop('memory', 'SIGKILL');
+  if (child.pid !== undefined && memoryOf(child.pid) > limits.memoryBytes) stop('memory', 'SIGKILL');
 }, MEMORY_POLL_MS);
 process.stdin.resume();
 process.stdin.on('end', () => {
@@ -80,7 +94,7 @@ process.on('SIGINT', () => stop('stopped'));
 function finish(result: GuardResult): void {
   clearTimeout(timer);
   clearInterval(memory);
-  // What the command left behind in its group must not outlive it.
+  // What the command left behind must not outlive it.
   endGroup('SIGKILL');
   writeSync(3, `${JSON.stringify(result)}\n`);
   process.exit(0);

@@ -19,6 +19,8 @@ export interface ProcessTrainerOptions {
 const LOG_LINES = 12;
 const LOG_BYTES = 16_384;
 const POLL_MS = 500;
+/** What is still in the pipes when the guard has ended is read within this time. */
+const LAST_OUTPUT_MS = 1_000;
 
 /** The end of what a process says, bounded. */
 class LogTail {
@@ -71,8 +73,14 @@ function readResult(guard: ChildProcess): Promise<GuardResult | undefined> {
     text += chunk.toString('utf8');
   });
   return new Promise((resolve, reject) => {
+    const finish = (): void => {
+      for (const one of [guard.stdout, guard.stderr]) one?.destroy();
+      resolve(text === '' ? undefined : (JSON.parse(text) as GuardResult));
+    };
     guard.on('error', reject);
-    guard.on('close', () => resolve(text === '' ? undefined : (JSON.parse(text) as GuardResult)));
+    guard.on('close', finish);
+    // 'close' waits for all who hold the output, so also for a process that the trainer let loose; its end does not.
+    guard.on('exit', () => setTimeout(finish, LAST_OUTPUT_MS).unref());
   });
 }
 
@@ -117,7 +125,10 @@ export function createProcessTrainer(options: ProcessTrainerOptions): TrainerRun
       const limits = JSON.stringify({ timeMs: request.timeMs, memoryBytes: request.memoryBytes });
       const guard = spawn(process.execPath, [guardPath, limits, ...argvOf(request.command)], {
         cwd: 'folder' in request.command ? request.command.folder : dirname(request.specPath),
-        env: environmentOf(request),
+        env: {
+          PATH: options.environment.PATH,
+          REFIT_TRAINER_ENVIRONMENT: JSON.stringify(environmentOf(request)),
+        },
         stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
       });
       const log = new LogTail();

@@ -1,0 +1,120 @@
+/** The retraining policy for any state: no event is lost or told twice, and no run starts beside another. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { confirmedByWindows, DAY_MS, decideRetraining } from '../../src/domain/retraining.ts';
+import { anyState, driftWindows, NOW } from '../support/policy-state.ts';
+
+const holds = (body: (state: Parameters<typeof decideRetraining>[0]) => void): void =>
+  fc.assert(fc.property(anyState, body), { numRuns: 2_000 });
+
+describe('decideRetraining', () => {
+  it('gives each pending event exactly one answer, and answers nothing else', () => {
+    holds((state) => {
+      const plan = decideRetraining(state, NOW);
+      const answered = [...plan.refuse, ...plan.coalesce, ...plan.hold].map((one) => one.key).concat(plan.start?.eventKeys ?? []);
+      expect([...answered].sort()).toEqual(state.pending.map((event) => event.key).sort());
+    });
+  });
+
+  it('starts no run while one is under way, and supersedes only one that waits and was not told yet', () => {
+    holds((state) => {
+      const plan = decideRetraining(state, NOW);
+      if (state.run) expect(plan.start).toBeNull();
+      if (plan.supersede === null) return;
+      expect(state.run).toEqual({ run: plan.supersede, awaiting: true, superseding: false });
+      expect(state.config.onNewer).toBe('supersede');
+    });
+  });
+
+  it('starts nothing by itself while paused, in the cooldown or beyond the budget', () => {
+    holds((state) => {
+      const { start } = decideRetraining(state, NOW);
+      if (!start || start.trigger === 'manual') return;
+      expect(state.paused).toBe(false);
+      expect(NOW).toBeGreaterThanOrEqual((state.lastRunEndedMs ?? 0) + state.config.cooldownMs);
+      const recent = state.runStartsMs.filter((at) => at > NOW - DAY_MS).length;
+      expect(recent).toBeLessThan(state.config.runsPerDay ?? Number.POSITIVE_INFINITY);
+    });
+  });
+
+  it('starts a run only for what the definition lets start one', () => {
+    holds((state) => {
+      const { start } = decideRetraining(state, NOW);
+      if (!start || start.request) return;
+      const opener = state.pending.find((event) => event.key === start.eventKeys[0]);
+      expect(opener?.kind).toBe(start.trigger);
+      expect(state.config.triggers).toContain(start.trigger);
+      if (start.trigger === 'drift') expect(state.championVersion).not.toBeNull();
+    });
+  });
+
+  it('wakes later than now, and at that time something changes', () => {
+    holds((state) => {
+      const plan = decideRetraining(state, NOW);
+      if (plan.wakeAtMs === null) return;
+      expect(plan.wakeAtMs).toBeGreaterThan(NOW);
+      expect(decideRetraining(state, plan.wakeAtMs)).not.toEqual(plan);
+    });
+  });
+
+  it('decides the same again with nothing changed, whether or not the settled events were taken out', () => {
+    holds((state) => {
+      const plan = decideRetraining(state, NOW);
+      expect(decideRetraining(state, NOW)).toEqual(plan);
+      if (state.driftWindows.length === 0) return;
+      const settled = new Set([...plan.refuse, ...plan.coalesce].map((one) => one.key));
+      // What is refused leaves its window behind, as the lifecycle does.
+      const left = state.pending.flatMap(({ key, drift }) =>
+        settled.has(key) && drift?.verdict === null && (drift.version === null || drift.version === state.championVersion)
+          ? [{ startMs: drift.windowStartMs, endMs: drift.windowEndMs, drifted: true }]
+          : [],
+      );
+      const pending = state.pending.filter((event) => !settled.has(event.key));
+      const again = decideRetraining({ ...state, pending, driftWindows: [...state.driftWindows, ...left] }, NOW);
+      expect(again.start?.eventKeys).toEqual(plan.start?.eventKeys);
+      expect(again.hold).toEqual(plan.hold);
+      expect(again.refuse).toEqual([]);
+    });
+  });
+
+  it('a larger budget never keeps back what a smaller one lets start', () => {
+    holds((state) => {
+      const { runsPerDay } = state.config;
+      if (runsPerDay === null || !decideRetraining(state, NOW).start) return;
+      const richer = { ...state, config: { ...state.config, runsPerDay: runsPerDay + 1 } };
+      expect(decideRetraining(richer, NOW).start).toEqual(decideRetraining(state, NOW).start);
+    });
+  });
+});
+
+describe('confirmedByWindows', () => {
+  const rules = fc.record({ windows: fc.integer({ min: 1, max: 4 }), of: fc.integer({ min: 1, max: 5 }) });
+
+  it('does not depend on the order in which windows were told, nor on being told twice', () => {
+    fc.assert(
+      fc.property(driftWindows, rules, (windows, rule) => {
+        const answer = confirmedByWindows(windows, rule);
+        expect(confirmedByWindows([...windows].reverse(), rule)).toBe(answer);
+        expect(confirmedByWindows([...windows, ...windows], rule)).toBe(answer);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('is confirmed only by enough drifted windows that do not overlap', () => {
+    fc.assert(
+      fc.property(driftWindows, rules, (windows, rule) => {
+        if (!confirmedByWindows(windows, rule)) return;
+        let disjoint = 0;
+        let end = Number.NEGATIVE_INFINITY;
+        for (const window of windows.filter((one) => one.drifted).sort((a, b) => a.endMs - b.endMs)) {
+          if (window.startMs < end) continue;
+          disjoint += 1;
+          end = window.endMs;
+        }
+        expect(disjoint).toBeGreaterThanOrEqual(rule.windows);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});

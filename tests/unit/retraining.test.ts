@@ -1,0 +1,103 @@
+/** The retraining policy by example: what each setting does, and which reason a person reads. */
+import { describe, expect, it } from 'vitest';
+import { confirmedByWindows, DAY_MS, decideRetraining } from '../../src/domain/retraining.ts';
+import { config, data, drift, MINUTE, NOW, state } from '../support/policy-state.ts';
+
+const decide = (change: Parameters<typeof state>[0]) => decideRetraining(state(change), NOW);
+const request = { requestId: 'r', trigger: 'manual', actor: 'olga', reason: null } as const;
+const run = { run: 'm-000001', awaiting: true, superseding: false };
+
+describe('what starts', () => {
+  it('data, the first arrival as opener, and all that waits goes along', () => {
+    expect(decide({ pending: [data('a'), data('b', 50)] }).start).toEqual({
+      trigger: 'data', eventKeys: ['a', 'b'], request: null, reason: '150 new rows in 2 arrivals',
+    });
+  });
+  it('confirmed drift, whatever the rows', () => {
+    const { start } = decide({ config: config({ minNewRows: 1_000 }), pending: [data('a'), drift('d')] });
+    expect(start).toMatchObject({ trigger: 'drift', eventKeys: ['d', 'a'] });
+  });
+  it('the first model with whatever rows there are', () => {
+    expect(decide({ championVersion: null, config: config({ minNewRows: 1_000 }), pending: [drift('d'), data('a', 1)] }).start).toMatchObject({ trigger: 'data', eventKeys: ['a', 'd'] });
+  });
+  it('a request past pause, cooldown, budget and rows', () => {
+    const blocked = { paused: true, lastRunEndedMs: NOW, runStartsMs: [NOW], config: config({ cooldownMs: DAY_MS, runsPerDay: 1, minNewRows: 1_000 }) };
+    expect(decide({ ...blocked, requests: [request], pending: [data('a')] }).start).toMatchObject({ trigger: 'manual', eventKeys: ['a'], request });
+    expect(decide({ ...blocked, requests: [{ ...request, trigger: 'definition' }] }).start).toBeNull();
+  });
+});
+
+describe('what is held, and until when', () => {
+  const cases: [string, Parameters<typeof state>[0], string, number | null][] = [
+    ['debounce after the last', { config: config({ debounceMs: 2 * MINUTE }), pending: [data('a', 1, NOW - MINUTE), data('b')] }, 'debounce', NOW + 2 * MINUTE],
+    ['but not past max_wait', { config: config({ debounceMs: 20 * MINUTE }), pending: [data('a', 1, NOW - 29 * MINUTE), data('b')] }, 'debounce', NOW + MINUTE],
+    ['rows', { config: config({ minNewRows: 300 }), pending: [data('a'), data('b')] }, 'rows', null],
+    ['the first data', { championVersion: null, pending: [drift('d')] }, 'rows', null],
+    ['pause', { paused: true, pending: [data('a')] }, 'pause', null],
+    ['cooldown', { lastRunEndedMs: NOW - MINUTE, config: config({ cooldownMs: 5 * MINUTE }), pending: [data('a')] }, 'cooldown', NOW + 4 * MINUTE],
+    ['budget', { runStartsMs: [NOW - 5 * MINUTE, NOW - DAY_MS + MINUTE], config: config({ runsPerDay: 2 }), pending: [data('a')] }, 'budget', NOW + MINUTE],
+    ['a run', { run: { ...run, awaiting: false }, pending: [data('a')] }, 'run', null],
+    ['a champion that changes', { isChampionChanging: true, pending: [drift('d')] }, 'run', null],
+  ];
+  it.each(cases)('%s', (_what, change, waitsFor, wakeAtMs) => {
+    const plan = decide(change);
+    expect(plan.start).toBeNull();
+    expect(new Set(plan.hold.map((one) => one.waitsFor))).toEqual(new Set([waitsFor]));
+    expect(plan.wakeAtMs).toBe(wakeAtMs);
+  });
+  it('at the very end of the cooldown and of a budgeted day no more', () => {
+    expect(decide({ lastRunEndedMs: NOW - MINUTE, config: config({ cooldownMs: MINUTE }), pending: [data('a')] }).start).not.toBeNull();
+    expect(decide({ runStartsMs: [NOW - DAY_MS], config: config({ runsPerDay: 1 }), pending: [data('a')] }).start).not.toBeNull();
+  });
+});
+
+describe('a run that waits for a decision', () => {
+  it('gives way to newer data or a request, once', () => {
+    expect(decide({ run, pending: [data('a')] }).supersede).toBe('m-000001');
+    expect(decide({ run, requests: [request] }).supersede).toBe('m-000001');
+    expect(decide({ run: { ...run, superseding: true }, pending: [data('a')] }).supersede).toBeNull();
+  });
+  it('does not give way to alerts alone, nor where the definition holds', () => {
+    expect(decide({ run, pending: [drift('d')] }).supersede).toBeNull();
+    expect(decide({ run, config: config({ onNewer: 'hold' }), pending: [data('a')] }).supersede).toBeNull();
+  });
+});
+
+describe('an alert', () => {
+  const window = (at: number) => ({ verdict: null, windowStartMs: at * 10, windowEndMs: at * 10 + 10 });
+  it.each([
+    ['stable', drift('d', { verdict: 'stable' }), /stable/],
+    ['suspected', drift('d', { verdict: 'suspected' }), /suspected, not retraining/],
+    ['of another version', drift('d', { version: 2 }), /version 2; the champion is version 1/],
+    ['alone', drift('d', window(1)), /fewer than 2 of the last 3/],
+  ])('%s is refused with its reason', (_what, event, reason) => {
+    expect(decide({ pending: [event] }).refuse).toEqual([{ key: 'd', reason: expect.stringMatching(reason) }]);
+  });
+  it('is refused where the trigger is off', () => {
+    expect(decide({ config: config({ triggers: ['data'] }), pending: [drift('d')] }).refuse[0]?.reason).toContain('trigger drift is off');
+  });
+  it('counts with those before it', () => {
+    expect(decide({ pending: [drift('a', window(1)), drift('b', window(2))] }).start?.trigger).toBe('drift');
+    expect(decide({ pending: [drift('b', window(2))], driftWindows: [{ startMs: 10, endMs: 20, drifted: true }] }).start?.trigger).toBe('drift');
+  });
+  it('does not count with those of another version', () => {
+    expect(decide({ pending: [drift('a', { ...window(1), version: 2 }), drift('b', window(2))] }).refuse.length).toBe(2);
+  });
+  it('before the first champion stands behind the run under way', () => {
+    expect(decide({ championVersion: null, run, pending: [drift('d')] }).coalesce).toMatchObject([{ key: 'd', run: 'm-000001' }]);
+  });
+});
+
+describe('confirmedByWindows', () => {
+  const at = (start: number, drifted = true, length = 10) => ({ startMs: start, endMs: start + length, drifted });
+  it.each([
+    ['two of the last three', [at(0), at(10, false), at(20)], true],
+    ['the third last no longer', [at(0), at(10, false), at(20, false), at(30)], false],
+    ['overlapping ones are one', [at(0, true, 15), at(10)], false],
+    ['half-open windows that touch do not overlap', [at(0), at(10)], true],
+    ['the same window told by two detectors: drifted wins', [at(0), at(10, false), at(10, true)], true],
+    ['none', [], false],
+  ])('%s', (_what, windows, expected) => {
+    expect(confirmedByWindows(windows, { windows: 2, of: 3 })).toBe(expected);
+  });
+});
