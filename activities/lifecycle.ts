@@ -23,6 +23,7 @@ const runInput = (record: RunRecord): m.RunInput => ({
   trigger: record.trigger,
   definitionDigest: record.definitionDigest,
   requester: record.requester,
+  ...(record.reason === null ? {} : { reason: record.reason }),
 });
 
 function rolloutInput(record: DeploymentRecord, document: ModelDocument): m.RolloutInput {

@@ -400,7 +400,8 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
     await fillRolloutSlot();
     const isBusy = (): boolean => work.length > 0 || arrived.length > 0;
     const unanswered = (): boolean => requests.some((request) => !answers.has(request.requestId));
-    const mayContinue = (): boolean => workflowInfo().continueAsNewSuggested && work.length === 0 && allHandlersFinished();
+    const mayContinue = (): boolean =>
+      workflowInfo().continueAsNewSuggested && work.length === 0 && allHandlersFinished();
     // Before what has arrived is taken up, or a storm would never let it come to this. Nothing is lost: those events are
     // unsettled in the registry, from which the next execution loads them.
     if (mayContinue()) {

@@ -127,10 +127,11 @@ export async function run(input: RunInput): Promise<End> {
     waitsFor,
   }));
 
+  const headline = `${input.run}, started by ${input.trigger}${input.reason ? `: ${input.reason}` : ''}.`;
   const enter = (next: Stage, text: string): void => {
     stage = next;
     show({ stage: next });
-    setCurrentDetails(`${input.run}, started by ${input.trigger}.\n\n${text}`);
+    setCurrentDetails(`${headline}\n\n${text}`);
   };
 
   async function build(settings: RunSettings): Promise<End | RegisterResult> {
@@ -167,7 +168,7 @@ export async function run(input: RunInput): Promise<End> {
     for (;;) {
       waitsFor = `${settings.approvalRequired} approval(s) of bundle ${registered.bundleDigest}`;
       setCurrentDetails(
-        `${input.run}, started by ${input.trigger}.\n\nVersion ${registered.version} waits for ${waitsFor} until ${new Date(expiresAtMs).toISOString()}.` +
+        `${headline}\n\nVersion ${registered.version} waits for ${waitsFor} until ${new Date(expiresAtMs).toISOString()}.` +
           `\n\nApprove with \`refit approve ${input.run}\` or the signal \`approve\` with {"requestId", "actor", "bundleDigest"}.${lastAnswer ? `\n\nLast answer: ${lastAnswer}` : ''}`,
       );
       const next = Math.min(expiresAtMs, remindAtMs);
@@ -211,7 +212,7 @@ export async function run(input: RunInput): Promise<End> {
     // The registry's first outcome stays, for instance one that the lifecycle gave a run it took for lost.
     last = finished;
     outcome = last.outcome;
-    setCurrentDetails(`${input.run}, started by ${input.trigger}.\n\n${last.outcome}: ${last.reason}`);
+    setCurrentDetails(`${headline}\n\n${last.outcome}: ${last.reason}`);
     show({ outcome: last.outcome });
     for (const message of signalled.splice(0)) await decide(message, 'signal');
     await condition(allHandlersFinished);

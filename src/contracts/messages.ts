@@ -178,6 +178,8 @@ export interface RunInput {
   readonly trigger: Trigger;
   readonly definitionDigest: string;
   readonly requester: string | null;
+  /** Why it was started, for the people who look at it. */
+  readonly reason?: string;
 }
 
 /** What the run workflow needs of its definition. */

@@ -1,11 +1,10 @@
 /** The demo as a newcomer runs it: on free ports, it ends with 0 and a report that its independent checker confirmed. */
-import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
 import { freePorts } from '../../src/local/ports.ts';
-import { machineEnvironment, ROOT } from '../support/e2e-refit.ts';
+import { type Ended, ROOT, runNode } from '../support/e2e-refit.ts';
 
 const TIMEOUT_MS = 480_000;
 
@@ -73,14 +72,13 @@ const reportSchema = z.object({
 });
 
 describe('the demo', () => {
-  let ended: { readonly code: number | null; readonly stdout: string; readonly stderr: string };
+  let ended: Ended;
   let report: z.infer<typeof reportSchema>;
   beforeAll(async () => {
     const [temporal, ui, kafka, gateway, serve] = (await freePorts(5)).map(String);
-    const child = spawn(process.execPath, [join(ROOT, 'dist/examples/flight-delays/demo/main.js')], {
+    ended = await runNode([join(ROOT, 'dist/examples/flight-delays/demo/main.js')], {
       cwd: ROOT,
       env: {
-        ...machineEnvironment(),
         REFIT_TEMPORAL_PORT: temporal,
         REFIT_TEMPORAL_UI_PORT: ui,
         REFIT_KAFKA_PORT: kafka,
@@ -88,18 +86,7 @@ describe('the demo', () => {
         REFIT_SERVE_PORT: serve,
         REFIT_PYTHON: inject('pythonPath'),
       },
-      stdio: ['ignore', 'pipe', 'pipe'],
     });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text;
-    });
-    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-    ended = { code, stdout, stderr };
     report = reportSchema.parse(JSON.parse(await readFile(join(ROOT, '.refit/demo/report.json'), 'utf8')));
   }, TIMEOUT_MS);
 

@@ -11,7 +11,9 @@ describe('decideRetraining', () => {
   it('gives each pending event exactly one answer, and answers nothing else', () => {
     holds((state) => {
       const plan = decideRetraining(state, NOW);
-      const answered = [...plan.refuse, ...plan.coalesce, ...plan.hold].map((one) => one.key).concat(plan.start?.eventKeys ?? []);
+      const answered = [...plan.refuse, ...plan.coalesce, ...plan.hold]
+        .map((one) => one.key)
+        .concat(plan.start?.eventKeys ?? []);
       expect([...answered].sort()).toEqual(state.pending.map((event) => event.key).sort());
     });
   });
@@ -65,7 +67,9 @@ describe('decideRetraining', () => {
       const settled = new Set([...plan.refuse, ...plan.coalesce].map((one) => one.key));
       // What is refused leaves its window behind, as the lifecycle does.
       const left = state.pending.flatMap(({ key, drift }) =>
-        settled.has(key) && drift?.verdict === null && (drift.version === null || drift.version === state.championVersion)
+        settled.has(key) &&
+        drift?.verdict === null &&
+        (drift.version === null || drift.version === state.championVersion)
           ? [{ startMs: drift.windowStartMs, endMs: drift.windowEndMs, drifted: true }]
           : [],
       );

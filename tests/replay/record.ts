@@ -9,7 +9,13 @@ import { hostname } from 'node:os';
 import { promisify } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
-import { datasetWorkflowId, lifecycleWorkflowId, rolloutWorkflowId, runWorkflowId, sweepWorkflowId } from '../../src/domain/ids.ts';
+import {
+  datasetWorkflowId,
+  lifecycleWorkflowId,
+  rolloutWorkflowId,
+  runWorkflowId,
+  sweepWorkflowId,
+} from '../../src/domain/ids.ts';
 import { startTestServers, temporaryHome, testSettings, testTools } from '../support/stack.ts';
 import { Loop } from '../support/workflow-loop.ts';
 import { quietRuntime } from '../support/workflow-runtime.ts';
@@ -20,13 +26,28 @@ const { version } = JSON.parse(await readFile(new URL('package.json', root), 'ut
 
 /** Stacks and identities say where they were made; that is nobody's business. */
 const tidy = (json: string): string =>
-  json.replaceAll(root.pathname, '/').replaceAll(hostname(), 'host').replace(/\b\d+@host/g, '1@host');
+  json
+    .replaceAll(root.pathname, '/')
+    .replaceAll(hostname(), 'host')
+    .replace(/\b\d+@host/g, '1@host');
 
 async function save(scenario: string, workflowId: string): Promise<void> {
   const file = new URL(`histories/${scenario}@${version}.json`, import.meta.url);
-  const exists = await access(file).then(() => true, () => false);
+  const exists = await access(file).then(
+    () => true,
+    () => false,
+  );
   if (exists) return;
-  const show = ['workflow', 'show', '--workflow-id', workflowId, '--output', 'json', '--address', servers.temporalAddress];
+  const show = [
+    'workflow',
+    'show',
+    '--workflow-id',
+    workflowId,
+    '--output',
+    'json',
+    '--address',
+    servers.temporalAddress,
+  ];
   const { stdout } = await promisify(execFile)(temporalCli, show, { maxBuffer: 2 ** 26 });
   await writeFile(file, `${tidy(JSON.stringify({ workflowId, history: JSON.parse(stdout) }))}\n`);
   process.stdout.write(`${scenario}\n`);

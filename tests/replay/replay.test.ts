@@ -1,13 +1,13 @@
 /** Guarantee 9, an upgrade strands nobody: every recorded history replays on the workflows of today. */
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { DeterminismViolationError } from '@temporalio/workflow';
 import { Worker } from '@temporalio/worker';
+import { DeterminismViolationError } from '@temporalio/workflow';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bundleWorkflows } from '../../src/local/bundle.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
-import { historyOf } from './history.ts';
 import { quietRuntime } from '../support/workflow-runtime.ts';
+import { historyOf } from './history.ts';
 
 const folder = fileURLToPath(new URL('histories/', import.meta.url));
 const files = (await readdir(folder)).filter((file) => file.endsWith('.json')).sort();
@@ -20,7 +20,9 @@ const recorded = async (file: string): Promise<Recorded> => JSON.parse(await rea
 
 async function replayed(code: string, file: string): Promise<Error | undefined> {
   const { workflowId, history } = await recorded(file);
-  for await (const result of Worker.runReplayHistories({ workflowBundle: { code } }, [{ workflowId, history: historyOf(history) }]))
+  for await (const result of Worker.runReplayHistories({ workflowBundle: { code } }, [
+    { workflowId, history: historyOf(history) },
+  ]))
     return result.error;
   throw new Error(`${file} was not replayed`);
 }
@@ -35,9 +37,25 @@ describe('a recorded history', () => {
 
   it('is there for every workflow, and for each end of a run and a rollout', () => {
     const scenarios = files.map((file) => file.replace(/@.*$/, ''));
-    for (const kind of ['dataset', 'lifecycle', 'sweep']) expect(scenarios.some((one) => one.startsWith(kind)), kind).toBe(true);
-    for (const end of ['approved-by-signal', 'rejected', 'reminded-and-expired', 'superseded', 'cancelled', 'data-rejected', 'gate-failed', 'inconclusive', 'trainer-failed']) expect(scenarios).toContain(`run-${end}`);
-    for (const end of ['promoted', 'rolled-back', 'paused-and-aborted', 'fenced', 'back', 'inconclusive-then-resumed']) expect(scenarios).toContain(`rollout-${end}`);
+    for (const kind of ['dataset', 'lifecycle', 'sweep'])
+      expect(
+        scenarios.some((one) => one.startsWith(kind)),
+        kind,
+      ).toBe(true);
+    for (const end of [
+      'approved-by-signal',
+      'rejected',
+      'reminded-and-expired',
+      'superseded',
+      'cancelled',
+      'data-rejected',
+      'gate-failed',
+      'inconclusive',
+      'trainer-failed',
+    ])
+      expect(scenarios).toContain(`run-${end}`);
+    for (const end of ['promoted', 'rolled-back', 'paused-and-aborted', 'fenced', 'back', 'inconclusive-then-resumed'])
+      expect(scenarios).toContain(`rollout-${end}`);
   });
 
   it('does not replay on a workflow that does other things', async () => {

@@ -38,8 +38,12 @@ async function playRuns(loop: Loop): Promise<Played[]> {
   await loop.publish(...Array.from({ length: 20 }, (_, index) => alert(MODEL, `a${index}`, index)));
   await loop.publishData(MODEL, 'first');
   const first = await loop.waiting(`${MODEL}-000001`);
-  await loop.runHandle(first.run).signal('approve', { requestId: 's0', actor: 'eve', bundleDigest: first.bundleDigest });
-  await loop.runHandle(first.run).signal('approve', { requestId: 's1', actor: 'ana', bundleDigest: first.bundleDigest });
+  await loop
+    .runHandle(first.run)
+    .signal('approve', { requestId: 's0', actor: 'eve', bundleDigest: first.bundleDigest });
+  await loop
+    .runHandle(first.run)
+    .signal('approve', { requestId: 's1', actor: 'ana', bundleDigest: first.bundleDigest });
   await note('approved-by-signal', first.run);
   for (const [scenario, behaviour] of [
     ['data-rejected', { data: 'one class' }],
@@ -90,7 +94,10 @@ async function playRollouts(loop: Loop): Promise<Played[]> {
   await approved('inconclusive-resumed');
   await eventually('it is told', async () => loop.behaviours.told(MODEL, 'alert.raised').length > 0);
   loop.behaviours.set(MODEL, { challenger: 'healthy' });
-  await eventually('it goes on', async () => (await loop.updates.rollout(MODEL, 4, 'resume', { actor: 'olga', reason: null })).status === 'resumed');
+  await eventually(
+    'it goes on',
+    async () => (await loop.updates.rollout(MODEL, 4, 'resume', { actor: 'olga', reason: null })).status === 'resumed',
+  );
   await note('inconclusive-then-resumed', 4);
   loop.behaviours.set(MODEL, { challenger: 'absent' });
   await approved('aborted');
@@ -114,6 +121,10 @@ export async function playScenarios(loop: Loop): Promise<readonly Played[]> {
   const rollouts = await playRollouts(loop);
   await loop.updates.pause(MODEL, { actor: 'olga', reason: null });
   await loop.updates.resume(MODEL, { actor: 'olga', reason: null });
-  await loop.client.workflow.execute('sweep', { workflowId: sweepWorkflowId(MODEL), taskQueue: QUEUES.control, args: [{ stateVersion: 1, model: MODEL, windowEndMs: 0 }] });
+  await loop.client.workflow.execute('sweep', {
+    workflowId: sweepWorkflowId(MODEL),
+    taskQueue: QUEUES.control,
+    args: [{ stateVersion: 1, model: MODEL, windowEndMs: 0 }],
+  });
   return [...runs, ...rollouts, { scenario: 'with-all-of-it', model: MODEL }];
 }

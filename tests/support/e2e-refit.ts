@@ -12,19 +12,24 @@ export interface Ended {
 }
 
 /** What a process needs of the machine; nothing of Refit's settings leaks in from who runs the tests. */
-export function machineEnvironment(): NodeJS.ProcessEnv {
+function machineEnvironment(): NodeJS.ProcessEnv {
   const names = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'JAVA_HOME', 'TEMPORAL_CLI_PATH', 'XDG_CACHE_HOME'];
   return Object.fromEntries(
     names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
   );
 }
 
-export function runRefit(
-  args: readonly string[],
-  { cwd, env }: { readonly cwd: string; readonly env: NodeJS.ProcessEnv },
-): Promise<Ended> {
+interface Place {
+  readonly cwd: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+export const runRefit = (args: readonly string[], place: Place): Promise<Ended> => runNode([BIN, ...args], place);
+
+/** A script, to its end. */
+export function runNode(args: readonly string[], { cwd, env }: Place): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [BIN, ...args], {
+    const child = spawn(process.execPath, args, {
       cwd,
       env: { ...machineEnvironment(), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -54,10 +59,7 @@ export interface PartProcess {
 }
 
 /** A part (`gateway`, `worker`, `serve`) as its own process, once it says that it is ready. */
-export async function startPart(
-  part: string,
-  { cwd, env }: { readonly cwd: string; readonly env: NodeJS.ProcessEnv },
-): Promise<PartProcess> {
+export async function startPart(part: string, { cwd, env }: Place): Promise<PartProcess> {
   const child = spawn(process.execPath, [BIN, part], {
     cwd,
     env: { ...machineEnvironment(), ...env },

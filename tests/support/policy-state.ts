@@ -34,21 +34,39 @@ export const state = (change: Partial<PolicyState> = {}): PolicyState => ({
   ...change,
 });
 
-export const data = (key: string, rows = 100, receivedAtMs = NOW): PendingEvent => ({ key, kind: 'data', receivedAtMs, rows, drift: null });
-export const drift = (key: string, change: Partial<NonNullable<PendingEvent['drift']>> = {}, receivedAtMs = NOW): PendingEvent => ({
+export const data = (key: string, rows = 100, receivedAtMs = NOW): PendingEvent => ({
+  key,
+  kind: 'data',
+  receivedAtMs,
+  rows,
+  drift: null,
+});
+export const drift = (
+  key: string,
+  change: Partial<NonNullable<PendingEvent['drift']>> = {},
+  receivedAtMs = NOW,
+): PendingEvent => ({
   ...{ key, kind: 'drift', receivedAtMs, rows: 0 },
   drift: { verdict: 'confirmed', windowStartMs: 0, windowEndMs: 10, version: null, ...change },
 });
 
 const ago = (mostMs: number) => fc.integer({ min: 0, max: mostMs }).map((ms) => NOW - ms);
-const windows = fc.integer({ min: 0, max: 8 }).chain((start) =>
-  fc.record({ startMs: fc.constant(start * 10), endMs: fc.constantFrom((start + 1) * 10, (start + 2) * 10), drifted: fc.boolean() }),
-);
+const windows = fc
+  .integer({ min: 0, max: 8 })
+  .chain((start) =>
+    fc.record({
+      startMs: fc.constant(start * 10),
+      endMs: fc.constantFrom((start + 1) * 10, (start + 2) * 10),
+      drifted: fc.boolean(),
+    }),
+  );
 export const driftWindows = fc.array(windows, { maxLength: 12 });
 
 const anyEvent = (key: string) =>
   fc.oneof(
-    fc.record({ rows: fc.integer({ min: 0, max: 500 }), at: ago(60 * MINUTE) }).map(({ rows, at }) => data(key, rows, at)),
+    fc
+      .record({ rows: fc.integer({ min: 0, max: 500 }), at: ago(60 * MINUTE) })
+      .map(({ rows, at }) => data(key, rows, at)),
     fc
       .record({
         verdict: fc.constantFrom('stable', 'suspected', 'confirmed', null),
@@ -56,7 +74,9 @@ const anyEvent = (key: string) =>
         window: windows,
         at: ago(60 * MINUTE),
       })
-      .map(({ verdict, version, window, at }) => drift(key, { verdict, version, windowStartMs: window.startMs, windowEndMs: window.endMs }, at)),
+      .map(({ verdict, version, window, at }) =>
+        drift(key, { verdict, version, windowStartMs: window.startMs, windowEndMs: window.endMs }, at),
+      ),
   );
 
 export const anyState: fc.Arbitrary<PolicyState> = fc.record({
@@ -71,9 +91,16 @@ export const anyState: fc.Arbitrary<PolicyState> = fc.record({
     runsPerDay: fc.constantFrom(null, 1, 3),
     onNewer: fc.constantFrom('supersede' as const, 'hold' as const),
   }),
-  pending: fc.integer({ min: 0, max: 8 }).chain((length) => fc.tuple(...Array.from({ length }, (_, index) => anyEvent(`e${index}`)))),
+  pending: fc
+    .integer({ min: 0, max: 8 })
+    .chain((length) => fc.tuple(...Array.from({ length }, (_, index) => anyEvent(`e${index}`)))),
   requests: fc.array(
-    fc.record({ requestId: fc.uuid(), trigger: fc.constantFrom('manual' as const, 'definition' as const), actor: fc.constant('olga'), reason: fc.constant(null) }),
+    fc.record({
+      requestId: fc.uuid(),
+      trigger: fc.constantFrom('manual' as const, 'definition' as const),
+      actor: fc.constant('olga'),
+      reason: fc.constant(null),
+    }),
     { maxLength: 2 },
   ),
   run: fc.option(fc.record({ run: fc.constant('m-000001'), awaiting: fc.boolean(), superseding: fc.boolean() })),

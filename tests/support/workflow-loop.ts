@@ -177,7 +177,13 @@ export class Loop {
   /** Data that was there before anything listened. */
   async withData(model: string): Promise<void> {
     await this.registry.commitDatasetVersion({
-      ...{ dataset: `${model}-data`, version: 1, manifestDigest: '0'.repeat(64), eventKey: `test ${model}`, newRows: 1 },
+      ...{
+        dataset: `${model}-data`,
+        version: 1,
+        manifestDigest: '0'.repeat(64),
+        eventKey: `test ${model}`,
+        newRows: 1,
+      },
       manifest: { dataset: `${model}-data`, version: 1, columns: [], files: [], rows: 1, maxTime: null },
       createdAt: new Date(0).toISOString(),
     });

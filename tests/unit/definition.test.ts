@@ -8,28 +8,60 @@ import { dataWindow, inWindow, nextFiles, schemaProblem } from '../../src/domain
 const MINUTE = 60_000;
 const DAY = 1_440 * MINUTE;
 const model = (change: object = {}) =>
-  modelSchema.parse({ apiVersion: 'refit.dev/v1', kind: 'Model', name: 'm', task: 'regression', dataset: 'd', label: { sql: 'y' }, features: ['x'], training: { trainer: 'sklearn' }, ...change });
+  modelSchema.parse({
+    apiVersion: 'refit.dev/v1',
+    kind: 'Model',
+    name: 'm',
+    task: 'regression',
+    dataset: 'd',
+    label: { sql: 'y' },
+    features: ['x'],
+    training: { trainer: 'sklearn' },
+    ...change,
+  });
 
 describe('a definition', () => {
   it('has the defaults of the reference', () => {
     expect(lifecycleConfig(model(), 'digest')).toEqual({
-      ...{ definitionDigest: 'digest', triggers: ['data', 'drift'], debounceMs: 2 * MINUTE, maxWaitMs: 30 * MINUTE, cooldownMs: 0, minNewRows: 0 },
+      ...{
+        definitionDigest: 'digest',
+        triggers: ['data', 'drift'],
+        debounceMs: 2 * MINUTE,
+        maxWaitMs: 30 * MINUTE,
+        cooldownMs: 0,
+        minNewRows: 0,
+      },
       ...{ confirmDrift: { windows: 2, of: 3 }, runsPerDay: null, onNewer: 'supersede' },
     });
     expect(runSettings(model())).toMatchObject({ approvalRequired: 1, remindMs: DAY, expiresMs: 7 * DAY });
     expect(rolloutAnalysis(model())).toEqual({ maxErrorRateIncrease: 0.01, maxLatencyP95Ratio: 1.5 });
   });
   it('gives its own values in milliseconds', () => {
-    const own = model({ retraining: { triggers: [], debounce: '1s', max_wait: '2m', cooldown: '3h', budget: { runs_per_day: 4 } }, approval: { on_newer: 'hold', expires: '60d' } });
-    expect(lifecycleConfig(own, 'digest')).toMatchObject({ triggers: [], debounceMs: 1_000, maxWaitMs: 2 * MINUTE, cooldownMs: 180 * MINUTE, runsPerDay: 4, onNewer: 'hold' });
+    const own = model({
+      retraining: { triggers: [], debounce: '1s', max_wait: '2m', cooldown: '3h', budget: { runs_per_day: 4 } },
+      approval: { on_newer: 'hold', expires: '60d' },
+    });
+    expect(lifecycleConfig(own, 'digest')).toMatchObject({
+      triggers: [],
+      debounceMs: 1_000,
+      maxWaitMs: 2 * MINUTE,
+      cooldownMs: 180 * MINUTE,
+      runsPerDay: 4,
+      onNewer: 'hold',
+    });
     expect(runSettings(own).expiresMs).toBe(60 * DAY);
   });
   it('lets training outlive its own limit, so that it can say why it was ended', () => {
     const limits = { time: '10m' };
-    expect(runSettings(model({ training: { trainer: 'sklearn', limits } })).trainTimeoutMs).toBeGreaterThan(10 * MINUTE);
+    expect(runSettings(model({ training: { trainer: 'sklearn', limits } })).trainTimeoutMs).toBeGreaterThan(
+      10 * MINUTE,
+    );
   });
   it('has steps unless it is rolled out at once', () => {
-    const steps = [{ type: 'shadow', hold: '1m', min_requests: 5 }, { type: 'canary', weight: 0.3 }];
+    const steps = [
+      { type: 'shadow', hold: '1m', min_requests: 5 },
+      { type: 'canary', weight: 0.3 },
+    ];
     expect(rolloutSteps(model({ rollout: { steps } }))).toEqual([
       { type: 'shadow', weight: 0, holdMs: MINUTE, minRequests: 5 },
       { type: 'canary', weight: 0.3, holdMs: 10 * MINUTE, minRequests: 100 },
@@ -38,7 +70,16 @@ describe('a definition', () => {
   });
 });
 
-const file = (partition: string, digest: string): DataFile => ({ digest, bytes: 1, rows: 1, partition, uri: digest, sourceDigest: digest, minTime: null, maxTime: null });
+const file = (partition: string, digest: string): DataFile => ({
+  digest,
+  bytes: 1,
+  rows: 1,
+  partition,
+  uri: digest,
+  sourceDigest: digest,
+  minTime: null,
+  maxTime: null,
+});
 
 describe('a dataset', () => {
   it('appends without a partition, and replaces the files of the one that is named', () => {
@@ -48,14 +89,21 @@ describe('a dataset', () => {
     expect(nextFiles(present, [file('c', '4')], 'c').map((one) => one.digest)).toEqual(['1', '2', '3', '4']);
   });
   it('keeps its schema: columns may be added and whole numbers widened, none may go or change', () => {
-    const columns = [{ name: 'id', type: 'string' }, { name: 'x', type: 'float64' }] as const;
-    const problem = (found: Parameters<typeof schemaProblem>[1]) => schemaProblem(columns, found, ['id', undefined], 'uri');
+    const columns = [
+      { name: 'id', type: 'string' },
+      { name: 'x', type: 'float64' },
+    ] as const;
+    const problem = (found: Parameters<typeof schemaProblem>[1]) =>
+      schemaProblem(columns, found, ['id', undefined], 'uri');
     expect(problem(columns)).toBeNull();
     expect(problem([...columns, { name: 'new', type: 'bool' }])).toBeNull();
     expect(problem([columns[0], { name: 'x', type: 'int64' }])).toBeNull();
     expect(problem([columns[0]])).toMatchObject({ column: 'x', detail: 'uri lacks column x (float64)' });
     expect(problem([columns[0], { name: 'x', type: 'string' }])).toMatchObject({ column: 'x' });
-    expect(problem([columns[1]])).toMatchObject({ column: 'id', detail: expect.stringContaining('which the Dataset document names') });
+    expect(problem([columns[1]])).toMatchObject({
+      column: 'id',
+      detail: expect.stringContaining('which the Dataset document names'),
+    });
   });
   it('has a half-open window that ends just after its newest row', () => {
     const window = dataWindow('2026-01-31T00:00:00.000Z', 30 * DAY);

@@ -21,7 +21,11 @@ describe('judgeSweep', () => {
     ['no drifted feature is stable, whatever the share', { share: 0, features: [feature('rain', 0)] }, 'stable'],
     ['no features are stable', { share: 0, features: [] }, 'stable'],
     ['a loss is confirmed, drifted or not', { features: [], labelled: 300, performance: 0.64 }, 'confirmed'],
-    ['exactly the allowed loss is none', { labelled: 300, performance: 0.65, reference: 0.7, maxDrop: 0.7 - 0.65 }, 'suspected'],
+    [
+      'exactly the allowed loss is none',
+      { labelled: 300, performance: 0.65, reference: 0.7, maxDrop: 0.7 - 0.65 },
+      'suspected',
+    ],
     ['a loss on too few outcomes does not count', { labelled: 299, performance: 0.1 }, 'suspected'],
     ['of a metric where lower is better', { lowerIsBetter: true, labelled: 300, performance: 0.8 }, 'confirmed'],
     ['lower is better and lower', { lowerIsBetter: true, labelled: 300, performance: 0.1 }, 'suspected'],
@@ -35,6 +39,9 @@ describe('judgeSweep', () => {
   });
   it('says what it rests on', () => {
     expect(judgeSweep(facts()).reason).toBe('1 of 2 features drifted (wind 0.40)');
-    expect(judgeSweep(facts({ labelled: 300, performance: 0.6 }))).toMatchObject({ concept: true, reason: expect.stringContaining('roc_auc lost 0.1000, at most 0.05; roc_auc 0.6000 on 300 known outcomes') });
+    expect(judgeSweep(facts({ labelled: 300, performance: 0.6 }))).toMatchObject({
+      concept: true,
+      reason: expect.stringContaining('roc_auc lost 0.1000, at most 0.05; roc_auc 0.6000 on 300 known outcomes'),
+    });
   });
 });

@@ -5,7 +5,13 @@ import type { Comparison, Evaluation } from '../../src/contracts/evaluation.ts';
 import { judgeGate, overall } from '../../src/domain/gates.ts';
 
 const gate = (document: object): GateDocument => gateSchema.parse(document);
-const evaluation = (change: Partial<Evaluation> = {}): Evaluation => ({ rows: 1_000, metric: 'roc_auc', metrics: { roc_auc: 0.7, log_loss: 0.5 }, slices: [], ...change });
+const evaluation = (change: Partial<Evaluation> = {}): Evaluation => ({
+  rows: 1_000,
+  metric: 'roc_auc',
+  metrics: { roc_auc: 0.7, log_loss: 0.5 },
+  slices: [],
+  ...change,
+});
 const comparison = (change: Partial<Comparison> = {}): Comparison => ({
   ...{ champion: 0.7, rows: 1_000, metric: 'roc_auc', challenger: 0.72, championVersion: 1, difference: 0.02 },
   interval: { low: 0.01, high: 0.03, confidence: 0.95 },
@@ -24,7 +30,9 @@ describe('a bound', () => {
   });
   it.each([undefined, Number.NaN, Number.POSITIVE_INFINITY])('on %s is inconclusive', (value) => {
     const metrics = value === undefined ? {} : { f1: value };
-    expect(judgeGate(gate({ type: 'minimum', metric: 'f1', value: 0 }), evaluation({ metrics }), false).status).toBe('inconclusive');
+    expect(judgeGate(gate({ type: 'minimum', metric: 'f1', value: 0 }), evaluation({ metrics }), false).status).toBe(
+      'inconclusive',
+    );
   });
 });
 
@@ -36,11 +44,21 @@ describe('the champion', () => {
   });
   it.each([
     ['surely not worse', notWorse, comparison(), 'passed'],
-    ['not worse by exactly the margin', notWorse, comparison({ difference: 0.01, interval: interval(-0.005, 0.03) }), 'passed'],
+    [
+      'not worse by exactly the margin',
+      notWorse,
+      comparison({ difference: 0.01, interval: interval(-0.005, 0.03) }),
+      'passed',
+    ],
     ['perhaps worse', notWorse, comparison({ difference: 0.001, interval: interval(-0.006, 0.01) }), 'inconclusive'],
     ['surely worse', notWorse, comparison({ difference: -0.02, interval: interval(-0.03, -0.01) }), 'failed'],
     ['surely better', better, comparison(), 'passed'],
-    ['better by exactly the margin is not more', better, comparison({ interval: interval(0.005, 0.03) }), 'inconclusive'],
+    [
+      'better by exactly the margin is not more',
+      better,
+      comparison({ interval: interval(0.005, 0.03) }),
+      'inconclusive',
+    ],
     ['too few rows', notWorse, comparison({ rows: 499 }), 'inconclusive'],
     ['enough rows', notWorse, comparison({ rows: 500 }), 'passed'],
     ['no interval', notWorse, comparison({ interval: interval(Number.NaN, 1) }), 'inconclusive'],
@@ -53,8 +71,15 @@ describe('the champion', () => {
 });
 
 describe('a slice', () => {
-  const document = (metric: string, value: number) => gate({ type: 'slice', slice: 'origin', metric, value, min_rows: 100 });
-  const slice = (value: string, score: number | null, rows = 100, metrics = {}) => ({ slice: 'origin', value, rows, score, metrics });
+  const document = (metric: string, value: number) =>
+    gate({ type: 'slice', slice: 'origin', metric, value, min_rows: 100 });
+  const slice = (value: string, score: number | null, rows = 100, metrics = {}) => ({
+    slice: 'origin',
+    value,
+    rows,
+    score,
+    metrics,
+  });
   it.each([
     ['all good', [slice('EWR', 0.6), slice('JFK', 0.7)], 'passed'],
     ['one bad', [slice('EWR', 0.6), slice('JFK', 0.5)], 'failed'],
@@ -68,14 +93,27 @@ describe('a slice', () => {
   it('is measured by the metric that the gate names, also where another one decides', () => {
     const slices = [slice('EWR', 0.6, 100, { log_loss: 0.4 }), slice('JFK', 0.6, 100, { log_loss: 0.6 })];
     expect(judgeGate(document('log_loss', 0.65), evaluation({ slices }), false).status).toBe('passed');
-    expect(judgeGate(document('log_loss', 0.55), evaluation({ slices }), false)).toMatchObject({ status: 'failed', detail: expect.stringContaining('JFK 0.6000') });
+    expect(judgeGate(document('log_loss', 0.55), evaluation({ slices }), false)).toMatchObject({
+      status: 'failed',
+      detail: expect.stringContaining('JFK 0.6000'),
+    });
     expect(judgeGate(document('brier', 0.5), evaluation({ slices }), false).status).toBe('inconclusive');
   });
 });
 
 it('overall, a failure outweighs what is inconclusive, and that outweighs what passed', () => {
-  const result = (status: 'passed' | 'failed' | 'inconclusive' | 'not_applicable') => ({ gate: status, status, detail: 'why' });
-  expect(overall([result('inconclusive'), result('failed'), result('passed')])).toEqual({ status: 'failed', reason: 'failed: why' });
-  expect(overall([result('passed'), result('inconclusive')])).toEqual({ status: 'inconclusive', reason: 'inconclusive: why' });
+  const result = (status: 'passed' | 'failed' | 'inconclusive' | 'not_applicable') => ({
+    gate: status,
+    status,
+    detail: 'why',
+  });
+  expect(overall([result('inconclusive'), result('failed'), result('passed')])).toEqual({
+    status: 'failed',
+    reason: 'failed: why',
+  });
+  expect(overall([result('passed'), result('inconclusive')])).toEqual({
+    status: 'inconclusive',
+    reason: 'inconclusive: why',
+  });
   expect(overall([result('passed'), result('not_applicable')])).toEqual({ status: 'passed', reason: '1 gates passed' });
 });

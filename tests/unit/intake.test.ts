@@ -14,10 +14,23 @@ const taken = (intake: Intake) => {
 };
 
 const arrived = { dataset: 'flights', uris: ['file:///data/january.parquet'] };
-const envelope = (change: object = {}) => ({ specversion: '1.0', id: 'e1', source: '/test', type: EVENT_TYPES.dataArrived, data: arrived, ...change });
+const envelope = (change: object = {}) => ({
+  specversion: '1.0',
+  id: 'e1',
+  source: '/test',
+  type: EVENT_TYPES.dataArrived,
+  data: arrived,
+  ...change,
+});
 const text = (change: object = {}): string => JSON.stringify(envelope(change));
 const alert = { model: 'm', kind: 'data', window: { start: '2026-01-01T00:00:00Z', end: '2026-01-02T00:00:00Z' } };
-const binary = { ce_specversion: '1.0', ce_id: 'e1', ce_source: '/test', ce_type: EVENT_TYPES.dataArrived, 'content-type': 'application/json' };
+const binary = {
+  ce_specversion: '1.0',
+  ce_id: 'e1',
+  ce_source: '/test',
+  ce_type: EVENT_TYPES.dataArrived,
+  'content-type': 'application/json',
+};
 
 describe('an event', () => {
   it('in structured mode is taken with its target', () => {
@@ -25,7 +38,10 @@ describe('an event', () => {
       ...{ source: '/test', id: 'e1', subject: 's', time: '2026-01-01T00:00:00Z' },
       target: { kind: 'dataset', name: 'flights' },
     });
-    expect(taken(take(text({ type: EVENT_TYPES.driftDetected, data: alert }), 'drift')).target).toEqual({ kind: 'model', name: 'm' });
+    expect(taken(take(text({ type: EVENT_TYPES.driftDetected, data: alert }), 'drift')).target).toEqual({
+      kind: 'model',
+      name: 'm',
+    });
   });
 
   it('in binary mode is the same event', () => {
@@ -36,17 +52,33 @@ describe('an event', () => {
 
   it('has the digest of its type, subject and data, whatever the order of keys, and of nothing else', () => {
     const { digest } = taken(take(text()));
-    const reordered = JSON.stringify({ data: { uris: arrived.uris, dataset: 'flights' }, type: EVENT_TYPES.dataArrived, source: '/test', id: 'e1', specversion: '1.0' });
+    const reordered = JSON.stringify({
+      data: { uris: arrived.uris, dataset: 'flights' },
+      type: EVENT_TYPES.dataArrived,
+      source: '/test',
+      id: 'e1',
+      specversion: '1.0',
+    });
     expect(taken(take(reordered)).digest).toBe(digest);
-    expect(taken(take(text({ id: 'e2', source: '/other', time: '2026-01-01T00:00:00Z', extension: 'x' }))).digest).toBe(digest);
+    expect(taken(take(text({ id: 'e2', source: '/other', time: '2026-01-01T00:00:00Z', extension: 'x' }))).digest).toBe(
+      digest,
+    );
     for (const change of [{ subject: 's' }, { data: { ...arrived, rows: 1 } }, { data: { ...arrived, unknown: 1 } }]) {
       expect(taken(take(text(change))).digest).not.toBe(digest);
     }
   });
 
   it('of labels carries them, with the time of the event where they have none', () => {
-    const labels = [{ id: 'a', label: true }, { id: 'b', label: 'x', time: '2026-02-01T00:00:00Z' }];
-    const event = taken(take(text({ type: EVENT_TYPES.labelsArrived, time: '2026-01-01T00:00:00Z', data: { model: 'm', labels } }), 'labels'));
+    const labels = [
+      { id: 'a', label: true },
+      { id: 'b', label: 'x', time: '2026-02-01T00:00:00Z' },
+    ];
+    const event = taken(
+      take(
+        text({ type: EVENT_TYPES.labelsArrived, time: '2026-01-01T00:00:00Z', data: { model: 'm', labels } }),
+        'labels',
+      ),
+    );
     expect(event.labels).toEqual([
       { id: 'a', label: 'true', time: '2026-01-01T00:00:00Z' },
       { id: 'b', label: '"x"', time: '2026-02-01T00:00:00Z' },
@@ -54,7 +86,8 @@ describe('an event', () => {
   });
 
   it('of exactly the largest size is taken, one byte more is not', () => {
-    const sized = (bytes: number): string => text({ padding: 'x'.repeat(bytes - Buffer.byteLength(text({ padding: '' }))) });
+    const sized = (bytes: number): string =>
+      text({ padding: 'x'.repeat(bytes - Buffer.byteLength(text({ padding: '' }))) });
     expect(Buffer.byteLength(sized(MAX_EVENT_BYTES))).toBe(MAX_EVENT_BYTES);
     expect(reason(take(sized(MAX_EVENT_BYTES)))).toBe('taken');
     expect(reason(take(sized(MAX_EVENT_BYTES + 1)))).toBe('oversized');
@@ -72,7 +105,10 @@ describe('an event', () => {
   });
 
   it('with __proto__ or constructor as keys changes no object', () => {
-    const evil = text().replace('"dataset"', '"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}},"dataset"');
+    const evil = text().replace(
+      '"dataset"',
+      '"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}},"dataset"',
+    );
     expect(reason(take(evil))).toBe('taken');
     expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false);
     expect(taken(take(evil)).digest).not.toBe(taken(take(text())).digest);
@@ -99,7 +135,15 @@ describe('what is no event', () => {
     ['no data', take(text({ data: undefined })), 'envelope'],
     ['an event on the topic of another', take(text(), 'drift'), 'topic'],
     ['binary mode without JSON', take('text', 'data', binary), 'json'],
-    ['binary mode without an id', take(JSON.stringify(arrived), 'data', { ce_specversion: '1.0', ce_source: '/test', ce_type: EVENT_TYPES.dataArrived }), 'envelope'],
+    [
+      'binary mode without an id',
+      take(JSON.stringify(arrived), 'data', {
+        ce_specversion: '1.0',
+        ce_source: '/test',
+        ce_type: EVENT_TYPES.dataArrived,
+      }),
+      'envelope',
+    ],
   ])('%s is refused by name', (_what, intake, expected) => {
     expect(reason(intake)).toBe(expected);
   });

@@ -10,7 +10,10 @@ const run = { run: 'm-000001', awaiting: true, superseding: false };
 describe('what starts', () => {
   it('data, the first arrival as opener, and all that waits goes along', () => {
     expect(decide({ pending: [data('a'), data('b', 50)] }).start).toEqual({
-      trigger: 'data', eventKeys: ['a', 'b'], request: null, reason: '150 new rows in 2 arrivals',
+      trigger: 'data',
+      eventKeys: ['a', 'b'],
+      request: null,
+      reason: '150 new rows in 2 arrivals',
     });
   });
   it('confirmed drift, whatever the rows', () => {
@@ -18,24 +21,60 @@ describe('what starts', () => {
     expect(start).toMatchObject({ trigger: 'drift', eventKeys: ['d', 'a'] });
   });
   it('the first model with whatever rows there are', () => {
-    expect(decide({ championVersion: null, config: config({ minNewRows: 1_000 }), pending: [drift('d'), data('a', 1)] }).start).toMatchObject({ trigger: 'data', eventKeys: ['a', 'd'] });
+    expect(
+      decide({ championVersion: null, config: config({ minNewRows: 1_000 }), pending: [drift('d'), data('a', 1)] })
+        .start,
+    ).toMatchObject({ trigger: 'data', eventKeys: ['a', 'd'] });
   });
   it('a request past pause, cooldown, budget and rows', () => {
-    const blocked = { paused: true, lastRunEndedMs: NOW, runStartsMs: [NOW], config: config({ cooldownMs: DAY_MS, runsPerDay: 1, minNewRows: 1_000 }) };
-    expect(decide({ ...blocked, requests: [request], pending: [data('a')] }).start).toMatchObject({ trigger: 'manual', eventKeys: ['a'], request });
+    const blocked = {
+      paused: true,
+      lastRunEndedMs: NOW,
+      runStartsMs: [NOW],
+      config: config({ cooldownMs: DAY_MS, runsPerDay: 1, minNewRows: 1_000 }),
+    };
+    expect(decide({ ...blocked, requests: [request], pending: [data('a')] }).start).toMatchObject({
+      trigger: 'manual',
+      eventKeys: ['a'],
+      request,
+    });
     expect(decide({ ...blocked, requests: [{ ...request, trigger: 'definition' }] }).start).toBeNull();
   });
 });
 
 describe('what is held, and until when', () => {
   const cases: [string, Parameters<typeof state>[0], string, number | null][] = [
-    ['debounce after the last', { config: config({ debounceMs: 2 * MINUTE }), pending: [data('a', 1, NOW - MINUTE), data('b')] }, 'debounce', NOW + 2 * MINUTE],
-    ['but not past max_wait', { config: config({ debounceMs: 20 * MINUTE }), pending: [data('a', 1, NOW - 29 * MINUTE), data('b')] }, 'debounce', NOW + MINUTE],
+    [
+      'debounce after the last',
+      { config: config({ debounceMs: 2 * MINUTE }), pending: [data('a', 1, NOW - MINUTE), data('b')] },
+      'debounce',
+      NOW + 2 * MINUTE,
+    ],
+    [
+      'but not past max_wait',
+      { config: config({ debounceMs: 20 * MINUTE }), pending: [data('a', 1, NOW - 29 * MINUTE), data('b')] },
+      'debounce',
+      NOW + MINUTE,
+    ],
     ['rows', { config: config({ minNewRows: 300 }), pending: [data('a'), data('b')] }, 'rows', null],
     ['the first data', { championVersion: null, pending: [drift('d')] }, 'rows', null],
     ['pause', { paused: true, pending: [data('a')] }, 'pause', null],
-    ['cooldown', { lastRunEndedMs: NOW - MINUTE, config: config({ cooldownMs: 5 * MINUTE }), pending: [data('a')] }, 'cooldown', NOW + 4 * MINUTE],
-    ['budget', { runStartsMs: [NOW - 5 * MINUTE, NOW - DAY_MS + MINUTE], config: config({ runsPerDay: 2 }), pending: [data('a')] }, 'budget', NOW + MINUTE],
+    [
+      'cooldown',
+      { lastRunEndedMs: NOW - MINUTE, config: config({ cooldownMs: 5 * MINUTE }), pending: [data('a')] },
+      'cooldown',
+      NOW + 4 * MINUTE,
+    ],
+    [
+      'budget',
+      {
+        runStartsMs: [NOW - 5 * MINUTE, NOW - DAY_MS + MINUTE],
+        config: config({ runsPerDay: 2 }),
+        pending: [data('a')],
+      },
+      'budget',
+      NOW + MINUTE,
+    ],
     ['a run', { run: { ...run, awaiting: false }, pending: [data('a')] }, 'run', null],
     ['a champion that changes', { isChampionChanging: true, pending: [drift('d')] }, 'run', null],
   ];
@@ -46,8 +85,12 @@ describe('what is held, and until when', () => {
     expect(plan.wakeAtMs).toBe(wakeAtMs);
   });
   it('at the very end of the cooldown and of a budgeted day no more', () => {
-    expect(decide({ lastRunEndedMs: NOW - MINUTE, config: config({ cooldownMs: MINUTE }), pending: [data('a')] }).start).not.toBeNull();
-    expect(decide({ runStartsMs: [NOW - DAY_MS], config: config({ runsPerDay: 1 }), pending: [data('a')] }).start).not.toBeNull();
+    expect(
+      decide({ lastRunEndedMs: NOW - MINUTE, config: config({ cooldownMs: MINUTE }), pending: [data('a')] }).start,
+    ).not.toBeNull();
+    expect(
+      decide({ runStartsMs: [NOW - DAY_MS], config: config({ runsPerDay: 1 }), pending: [data('a')] }).start,
+    ).not.toBeNull();
   });
 });
 
@@ -74,17 +117,26 @@ describe('an alert', () => {
     expect(decide({ pending: [event] }).refuse).toEqual([{ key: 'd', reason: expect.stringMatching(reason) }]);
   });
   it('is refused where the trigger is off', () => {
-    expect(decide({ config: config({ triggers: ['data'] }), pending: [drift('d')] }).refuse[0]?.reason).toContain('trigger drift is off');
+    expect(decide({ config: config({ triggers: ['data'] }), pending: [drift('d')] }).refuse[0]?.reason).toContain(
+      'trigger drift is off',
+    );
   });
   it('counts with those before it', () => {
     expect(decide({ pending: [drift('a', window(1)), drift('b', window(2))] }).start?.trigger).toBe('drift');
-    expect(decide({ pending: [drift('b', window(2))], driftWindows: [{ startMs: 10, endMs: 20, drifted: true }] }).start?.trigger).toBe('drift');
+    expect(
+      decide({ pending: [drift('b', window(2))], driftWindows: [{ startMs: 10, endMs: 20, drifted: true }] }).start
+        ?.trigger,
+    ).toBe('drift');
   });
   it('does not count with those of another version', () => {
-    expect(decide({ pending: [drift('a', { ...window(1), version: 2 }), drift('b', window(2))] }).refuse.length).toBe(2);
+    expect(decide({ pending: [drift('a', { ...window(1), version: 2 }), drift('b', window(2))] }).refuse.length).toBe(
+      2,
+    );
   });
   it('before the first champion stands behind the run under way', () => {
-    expect(decide({ championVersion: null, run, pending: [drift('d')] }).coalesce).toMatchObject([{ key: 'd', run: 'm-000001' }]);
+    expect(decide({ championVersion: null, run, pending: [drift('d')] }).coalesce).toMatchObject([
+      { key: 'd', run: 'm-000001' },
+    ]);
   });
 });
 

@@ -20,7 +20,8 @@ const report = (change: Partial<ReplicaReport> = {}): ReplicaReport => ({
   counts: [counts(1, 'champion', 100), counts(2, 'canary', 100)],
   ...change,
 });
-const judge = (reports: readonly ReplicaReport[], heldMs: number | null = 100, change: Partial<WatchRequest> = {}) => judgeStep(request(change), reports, heldMs);
+const judge = (reports: readonly ReplicaReport[], heldMs: number | null = 100, change: Partial<WatchRequest> = {}) =>
+  judgeStep(request(change), reports, heldMs);
 
 describe('a step waits', () => {
   it.each([
@@ -39,33 +40,59 @@ describe('a step waits', () => {
 describe('a step ends', () => {
   it('passed, with the counts of all servers together', () => {
     const half = [counts(1, 'champion', 50), counts(2, 'canary', 25)];
-    expect(judge([report({ counts: half }), report({ replica: 'b', counts: half })])).toMatchObject({ verdict: 'passed', detail: expect.stringContaining('50 requests of version 2, 100 of version 1') });
+    expect(judge([report({ counts: half }), report({ replica: 'b', counts: half })])).toMatchObject({
+      verdict: 'passed',
+      detail: expect.stringContaining('50 requests of version 2, 100 of version 1'),
+    });
   });
   it('failed at once by errors, before the hold is over', () => {
-    expect(judge([report({ counts: [counts(1, 'champion', 100), counts(2, 'canary', 100, 2)] })], null)).toMatchObject({ verdict: 'failed', detail: expect.stringContaining('error rate 0.020 against 0.000') });
+    expect(judge([report({ counts: [counts(1, 'champion', 100), counts(2, 'canary', 100, 2)] })], null)).toMatchObject({
+      verdict: 'failed',
+      detail: expect.stringContaining('error rate 0.020 against 0.000'),
+    });
   });
   it('not by errors that the champion has as well', () => {
-    expect(judge([report({ counts: [counts(1, 'champion', 100, 5), counts(2, 'canary', 100, 6)] })])).toMatchObject({ verdict: 'passed' });
+    expect(judge([report({ counts: [counts(1, 'champion', 100, 5), counts(2, 'canary', 100, 6)] })])).toMatchObject({
+      verdict: 'passed',
+    });
   });
   it('failed by latency', () => {
-    expect(judge([report({ counts: [counts(1, 'champion', 100), counts(2, 'canary', 100, 0, 10)] })])).toMatchObject({ verdict: 'failed', detail: expect.stringContaining('latency p95') });
+    expect(judge([report({ counts: [counts(1, 'champion', 100), counts(2, 'canary', 100, 0, 10)] })])).toMatchObject({
+      verdict: 'failed',
+      detail: expect.stringContaining('latency p95'),
+    });
   });
   it('failed when a server cannot load the challenger', () => {
-    expect(judge([report({ failures: [{ version: 2, reason: 'truncated' }] })], null)).toMatchObject({ verdict: 'failed', detail: expect.stringContaining('truncated') });
+    expect(judge([report({ failures: [{ version: 2, reason: 'truncated' }] })], null)).toMatchObject({
+      verdict: 'failed',
+      detail: expect.stringContaining('truncated'),
+    });
     expect(judge([report({ failures: [{ version: 1, reason: 'truncated' }] })])).toMatchObject({ verdict: 'passed' });
   });
   it('inconclusive when patience is over, and never passed', () => {
     const few = report({ counts: [counts(1, 'champion', 100), counts(2, 'canary', 49)] });
     expect(judge([few], 1_099)).toMatchObject({ state: 'waiting' });
-    expect(judge([few], 1_100)).toMatchObject({ verdict: 'inconclusive', detail: expect.stringContaining('50 are needed') });
-    expect(judge([report({ droppedLogs: 3 })], 1_100)).toMatchObject({ verdict: 'inconclusive', detail: expect.stringContaining('3 predictions were dropped') });
+    expect(judge([few], 1_100)).toMatchObject({
+      verdict: 'inconclusive',
+      detail: expect.stringContaining('50 are needed'),
+    });
+    expect(judge([report({ droppedLogs: 3 })], 1_100)).toMatchObject({
+      verdict: 'inconclusive',
+      detail: expect.stringContaining('3 predictions were dropped'),
+    });
   });
 });
 
 it('plans give the challenger its share and the champion the rest', () => {
   const step = { type: 'canary', weight: 0.25, holdMs: 0, minRequests: 0 } as const;
-  expect(stepEntries(step, 1, 2)).toEqual([{ version: 1, role: 'champion', weight: 0.75 }, { version: 2, role: 'canary', weight: 0.25 }]);
-  expect(stepEntries({ ...step, type: 'shadow', weight: 0 }, 1, 2)).toEqual([{ version: 1, role: 'champion', weight: 1 }, { version: 2, role: 'shadow', weight: 0 }]);
+  expect(stepEntries(step, 1, 2)).toEqual([
+    { version: 1, role: 'champion', weight: 0.75 },
+    { version: 2, role: 'canary', weight: 0.25 },
+  ]);
+  expect(stepEntries({ ...step, type: 'shadow', weight: 0 }, 1, 2)).toEqual([
+    { version: 1, role: 'champion', weight: 1 },
+    { version: 2, role: 'shadow', weight: 0 },
+  ]);
   expect(onlyChampion(4)).toEqual([{ version: 4, role: 'champion', weight: 1 }]);
   expect([stepName(step), stepName({ ...step, type: 'shadow' })]).toEqual(['canary 25 %', 'shadow']);
 });

@@ -18,7 +18,8 @@ describe('the workflow bundle', () => {
 
   it('has every workflow, and no zod', async () => {
     const code = await bundleWorkflows(path('../../workflows/index.ts'));
-    for (const name of ['dataset', 'lifecycle', 'rollout', 'run', 'sweep']) expect(code).toContain(`workflows/${name}.ts`);
+    for (const name of ['dataset', 'lifecycle', 'rollout', 'run', 'sweep'])
+      expect(code).toContain(`workflows/${name}.ts`);
     // Modules are named in the bundle by their paths.
     expect(code).not.toMatch(/node_modules\/zod\//);
   });
@@ -26,9 +27,14 @@ describe('the workflow bundle', () => {
   it('is made of files that import no package but those of Temporal', async () => {
     const folder = path('../../workflows/');
     for (const file of await readdir(folder)) {
-      const imports = [...(await readFile(folder + file, 'utf8')).matchAll(/^(import|export) (?!type)[^;]*? from '([^']+)';/gm)];
+      const imports = [
+        ...(await readFile(folder + file, 'utf8')).matchAll(/^(import|export) (?!type)[^;]*? from '([^']+)';/gm),
+      ];
       const packages = imports.map((match) => match[2] ?? '').filter((name) => !name.startsWith('.'));
-      expect(packages.filter((name) => !/^@temporalio\/(workflow|common)$/.test(name)), file).toEqual([]);
+      expect(
+        packages.filter((name) => !/^@temporalio\/(workflow|common)$/.test(name)),
+        file,
+      ).toEqual([]);
     }
   });
 });

@@ -46,10 +46,12 @@ it('continue-as-new: a storm of signals loses no event, starts no second run, an
   const { runId: first } = await loop.lifecycleHandle('storm').describe();
   const keys: string[] = [];
   const continued = async (): Promise<boolean> => (await loop.lifecycleHandle('storm').describe()).runId !== first;
-  // One signal an alert, in waves, until the history has grown too long and then some more.
-  for (let wave = 0, after = 0; after < 3 && wave < 100; wave += 1) {
-    const alerts = Array.from({ length: 50 }, (_, index) => alert('storm', `w${wave}-${index}`, index));
-    keys.push(...(await Promise.all(alerts.map((one) => loop.publish(one)))).flat());
+  // New alerts among signals that repeat old ones, in waves, until the history has grown too long and then some more.
+  for (let wave = 0, after = 0; after < 3 && wave < 200; wave += 1) {
+    const alerts = Array.from({ length: 10 }, (_, index) => alert('storm', `w${wave}-${index}`, index));
+    const repeated = Array.from({ length: 40 }, () => loop.messenger.eventsArrived('storm', keys.slice(-1)));
+    const [fresh] = await Promise.all([loop.publish(...alerts), ...repeated]);
+    keys.push(...fresh);
     if (await continued()) after += 1;
   }
   expect(await continued()).toBe(true);
@@ -69,7 +71,10 @@ it('search attributes: a person finds runs by model, stage, trigger, version and
   await loop.apply(definition('listed'));
   await loop.publishData('listed', 'a');
   const approval = await loop.waiting('listed-000001');
-  const waits = await found(loop, "WorkflowType = 'run' AND RefitModel = 'listed' AND RefitStage = 'decide' AND RefitVersion = 1 AND RefitTrigger = 'data'");
+  const waits = await found(
+    loop,
+    "WorkflowType = 'run' AND RefitModel = 'listed' AND RefitStage = 'decide' AND RefitVersion = 1 AND RefitTrigger = 'data'",
+  );
   expect(waits.workflowId).toBe('run/listed/listed-000001');
   await loop.decide(approval, 'ana', { decision: 'reject' });
   await found(loop, "WorkflowType = 'run' AND RefitModel = 'listed' AND RefitOutcome = 'rejected'");
@@ -84,9 +89,15 @@ it('a Schedule starts the sweeps of a model, follows its definition, and goes wh
   try {
     await ensureSweepSchedule(loop.client, watched);
     await ensureSweepSchedule(loop.client, watched);
-    const done = await found(loop, "WorkflowType = 'sweep' AND RefitModel = 'watched' AND ExecutionStatus = 'Completed'");
+    const done = await found(
+      loop,
+      "WorkflowType = 'sweep' AND RefitModel = 'watched' AND ExecutionStatus = 'Completed'",
+    );
     expect(done.workflowId).toMatch(/^sweep\/watched-\d{4}-\d{2}-\d{2}T/);
-    expect(await loop.client.workflow.getHandle(done.workflowId, done.runId).result()).toEqual({ verdict: null, reason: 'no champion yet' });
+    expect(await loop.client.workflow.getHandle(done.workflowId, done.runId).result()).toEqual({
+      verdict: null,
+      reason: 'no champion yet',
+    });
     const changed = modelSchema.parse({ ...watched, monitoring: { every: '1h', window: '2h' } });
     await ensureSweepSchedule(loop.client, changed);
     expect((await handle.describe()).spec.intervals).toMatchObject([{ every: 3_600_000 }]);

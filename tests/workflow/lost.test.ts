@@ -28,7 +28,10 @@ it('a rollout, whose traffic goes back to the champion', async () => {
   await loop.startRun('orphan', 'second');
   await loop.decide(await loop.waiting('orphan-000002'), 'ana');
   const rollout = loop.rolloutHandle('orphan', 2);
-  await eventually('it is paused', async () => (await rollout.query<RolloutStatus>('status').catch(() => undefined))?.paused);
+  await eventually(
+    'it is paused',
+    async () => (await rollout.query<RolloutStatus>('status').catch(() => undefined))?.paused,
+  );
   await eventually('it is told', async () => loop.behaviours.told('orphan', 'alert.raised').length > 0);
   expect((await loop.registry.plan('orphan'))?.entries.length).toBe(2);
   await rollout.terminate('by hand');

@@ -18,7 +18,10 @@ const finished = (loop: Loop, model: string, number: number) =>
   });
 /** Undefined before its workflow has started. */
 const status = (loop: Loop, model: string, number: number): Promise<RolloutStatus | undefined> =>
-  loop.rolloutHandle(model, number).query<RolloutStatus>('status').catch(() => undefined);
+  loop
+    .rolloutHandle(model, number)
+    .query<RolloutStatus>('status')
+    .catch(() => undefined);
 /** The challenger takes traffic, or stands in its shadow, and the servers say nothing yet. */
 const inStep = (loop: Loop, model: string, number: number, step: string) =>
   eventually(`deployment ${number} of ${model} is in ${step}`, async () => {
@@ -28,7 +31,12 @@ const inStep = (loop: Loop, model: string, number: number, step: string) =>
 const onlyChampion = (version: number) => [{ version, role: 'champion', weight: 1 }];
 
 /** A model with version 1 as champion, and an approved version 2 whose rollout (deployment 2) begins. */
-async function challenged(loop: Loop, model: string, challenger: 'healthy' | 'failing' | 'silent' | 'absent', rollout: object = steps): Promise<void> {
+async function challenged(
+  loop: Loop,
+  model: string,
+  challenger: 'healthy' | 'failing' | 'silent' | 'absent',
+  rollout: object = steps,
+): Promise<void> {
   await loop.apply(definition(model, { rollout: { patience: '0s', ...rollout } }));
   await loop.ship(model, 'first');
   loop.behaviours.set(model, { challenger });
@@ -57,14 +65,24 @@ describe('a rollout', () => {
     await loop.champion('stepwise', 2);
     const { steps: taken } = await deployment(loop, 'stepwise', 2);
     expect(taken.map((one) => `${one.step}: ${one.status}`)).toEqual(['shadow: passed', 'canary 10 %: passed']);
-    expect(await loop.registry.plan('stepwise')).toMatchObject({ deployment: 2, revision: 3, entries: onlyChampion(2) });
-    expect((await loop.registry.versions('stepwise')).map((one) => `${one.version} ${one.role}`).sort()).toEqual(['1 archived', '2 champion']);
+    expect(await loop.registry.plan('stepwise')).toMatchObject({
+      deployment: 2,
+      revision: 3,
+      entries: onlyChampion(2),
+    });
+    expect((await loop.registry.versions('stepwise')).map((one) => `${one.version} ${one.role}`).sort()).toEqual([
+      '1 archived',
+      '2 champion',
+    ]);
   });
 
   it('goes back to the champion when a step fails', async () => {
     const { loop } = server();
     await challenged(loop, 'failing', 'failing', { steps: [canary] });
-    expect(await finished(loop, 'failing', 2)).toMatchObject({ outcome: 'rolled_back', outcomeReason: expect.stringContaining('error rate 0.500') });
+    expect(await finished(loop, 'failing', 2)).toMatchObject({
+      outcome: 'rolled_back',
+      outcomeReason: expect.stringContaining('error rate 0.500'),
+    });
     expect(await loop.registry.plan('failing')).toMatchObject({ deployment: 2, revision: 2, entries: onlyChampion(1) });
     expect((await loop.registry.champion('failing'))?.version).toBe(1);
     expect((await loop.registry.version('failing', 2))?.role).toBe('archived');
@@ -75,10 +93,14 @@ describe('a rollout', () => {
     const { loop } = server();
     await challenged(loop, 'quiet', 'silent', { steps: [canary] });
     await eventually('it is paused', async () => (await status(loop, 'quiet', 2))?.paused?.startsWith('inconclusive'));
-    await eventually('it is told', async () => loop.behaviours.told('quiet', 'alert.raised').some((text) => text.includes('inconclusive')));
+    await eventually('it is told', async () =>
+      loop.behaviours.told('quiet', 'alert.raised').some((text) => text.includes('inconclusive')),
+    );
     expect((await loop.registry.deployment('quiet', 2))?.outcome).toBeNull();
     loop.behaviours.set('quiet', { challenger: 'healthy' });
-    expect(await loop.updates.rollout('quiet', 2, 'resume', { actor: 'olga', reason: null })).toEqual({ status: 'resumed' });
+    expect(await loop.updates.rollout('quiet', 2, 'resume', { actor: 'olga', reason: null })).toEqual({
+      status: 'resumed',
+    });
     expect(await finished(loop, 'quiet', 2)).toMatchObject({ outcome: 'promoted' });
   });
 
@@ -86,8 +108,13 @@ describe('a rollout', () => {
     const { loop } = server();
     await challenged(loop, 'aborted', 'absent', { steps: [canary] });
     await inStep(loop, 'aborted', 2, 'canary 10 %');
-    expect(await loop.updates.rollout('aborted', 2, 'abort', { actor: 'olga', reason: 'enough' })).toEqual({ status: 'aborted' });
-    expect(await finished(loop, 'aborted', 2)).toMatchObject({ outcome: 'aborted', outcomeReason: 'aborted by olga: enough' });
+    expect(await loop.updates.rollout('aborted', 2, 'abort', { actor: 'olga', reason: 'enough' })).toEqual({
+      status: 'aborted',
+    });
+    expect(await finished(loop, 'aborted', 2)).toMatchObject({
+      outcome: 'aborted',
+      outcomeReason: 'aborted by olga: enough',
+    });
     expect((await loop.registry.plan('aborted'))?.entries).toEqual(onlyChampion(1));
     expect((await loop.registry.version('aborted', 2))?.role).toBe('archived');
   });
@@ -96,11 +123,17 @@ describe('a rollout', () => {
     const { loop } = server();
     await challenged(loop, 'held', 'absent', { steps: [canary, { ...canary, weight: 0.5 }] });
     const before = await inStep(loop, 'held', 2, 'canary 10 %');
-    expect(await loop.updates.rollout('held', 2, 'pause', { actor: 'olga', reason: null })).toEqual({ status: 'paused' });
+    expect(await loop.updates.rollout('held', 2, 'pause', { actor: 'olga', reason: null })).toEqual({
+      status: 'paused',
+    });
     loop.behaviours.set('held', { challenger: 'healthy' });
-    expect(await loop.updates.rollout('held', 2, 'pause', { actor: 'olga', reason: 'still' })).toEqual({ status: 'paused' });
+    expect(await loop.updates.rollout('held', 2, 'pause', { actor: 'olga', reason: 'still' })).toEqual({
+      status: 'paused',
+    });
     expect(await loop.registry.plan('held')).toEqual(before);
-    expect(await loop.updates.rollout('held', 2, 'resume', { actor: 'olga', reason: null })).toEqual({ status: 'resumed' });
+    expect(await loop.updates.rollout('held', 2, 'resume', { actor: 'olga', reason: null })).toEqual({
+      status: 'resumed',
+    });
     expect(await finished(loop, 'held', 2)).toMatchObject({ outcome: 'promoted' });
   });
 
@@ -112,7 +145,10 @@ describe('a rollout', () => {
     if (!record) throw new Error('not registered');
     await loop.apply(record.document, { approvers: ['ben'] });
     loop.behaviours.set('withdrawn', { challenger: 'healthy' });
-    expect(await finished(loop, 'withdrawn', 2)).toMatchObject({ outcome: 'rolled_back', outcomeReason: expect.stringContaining('0 of 1 approvals') });
+    expect(await finished(loop, 'withdrawn', 2)).toMatchObject({
+      outcome: 'rolled_back',
+      outcomeReason: expect.stringContaining('0 of 1 approvals'),
+    });
     expect((await loop.registry.plan('withdrawn'))?.entries).toEqual(onlyChampion(1));
   });
 });
@@ -166,7 +202,10 @@ describe('one rollout at a time', () => {
     await inStep(loop, 'stale', 2, 'canary 10 %');
     // Opened past the lifecycle, so that no signal tells the rollout.
     const at = new Date(await loop.options.nowMs()).toISOString();
-    await loop.registry.openDeployment({ ...{ model: 'stale', requestKey: 'k', kind: 'rollback', run: null, toVersion: 1 }, ...{ actor: 'olga', reason: null, at } });
+    await loop.registry.openDeployment({
+      ...{ model: 'stale', requestKey: 'k', kind: 'rollback', run: null, toVersion: 1 },
+      ...{ actor: 'olga', reason: null, at },
+    });
     const before = await loop.registry.plan('stale');
     loop.behaviours.set('stale', { challenger: 'healthy' });
     expect(await finished(loop, 'stale', 2)).toMatchObject({ outcome: 'superseded' });
@@ -178,7 +217,10 @@ describe('one rollout at a time', () => {
     const { loop } = server();
     await challenged(loop, 'wrong', 'healthy', { steps: [canary] });
     await loop.champion('wrong', 2);
-    for (const to of [2, 7]) expect(await loop.updates.rollback('wrong', { requestId: `b${to}`, actor: 'olga', to, reason: 'x' })).toMatchObject({ status: 'refused' });
+    for (const to of [2, 7])
+      expect(
+        await loop.updates.rollback('wrong', { requestId: `b${to}`, actor: 'olga', to, reason: 'x' }),
+      ).toMatchObject({ status: 'refused' });
     expect((await loop.registry.champion('wrong'))?.version).toBe(2);
   });
 });

@@ -36,10 +36,13 @@ const addresses: Addresses = {
 const progress = new Progress();
 const story = new Story({ home, example, addresses, progress, interactive: flags.includes('--interactive') });
 
+const LINES = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
+
 function printSummary(report: Report): void {
   const runs = new Table({
     head: ['run', 'started by', 'events', 'metric', 'outcome', 'seconds'],
     style: { head: [], border: [] },
+    chars: LINES,
   });
   for (const run of report.runs)
     runs.push([
@@ -53,6 +56,7 @@ function printSummary(report: Report): void {
   const versions = new Table({
     head: ['version', 'role', 'approved by', 'answers to callers'],
     style: { head: [], border: [] },
+    chars: LINES,
   });
   for (const version of report.versions)
     versions.push([

@@ -3,7 +3,10 @@ import { proxyActivities } from '@temporalio/workflow';
 import type { RunActivities } from '../../../activities/run.ts';
 import type { RunInput } from '../../../src/contracts/messages.ts';
 
-const { remind, loadRunSettings } = proxyActivities<RunActivities>({ startToCloseTimeout: 60_000, taskQueue: 'refit-control' });
+const { remind, loadRunSettings } = proxyActivities<RunActivities>({
+  startToCloseTimeout: 60_000,
+  taskQueue: 'refit-control',
+});
 
 export async function run(input: RunInput): Promise<void> {
   const request = { model: input.model, run: input.run, definitionDigest: input.definitionDigest };
