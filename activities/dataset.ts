@@ -5,6 +5,7 @@ import { type DataArrived, dataArrivedSchema } from '../src/contracts/events.ts'
 import type { IngestResult } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { nextFiles, schemaProblem } from '../src/domain/dataset.ts';
+import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { type DataFormat, DataProblem } from '../src/ports/data.ts';
 import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
 import { required } from './failures.ts';
@@ -72,7 +73,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     arrived: DataArrived,
     taken: readonly { readonly file: DataFile; readonly columns: readonly SourceColumn[] }[],
     latest: DatasetVersionRecord | undefined,
-  ): Promise<DatasetManifest> {
+  ): Promise<DatasetManifest | { readonly rejected: string }> {
     const { name, document } = record;
     const files = taken.map((one) => one.file);
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
@@ -86,7 +87,6 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     }
     const paths = await Promise.all(files.map((file) => store.pathOf(file.digest)));
     const failures = await engine.check(paths, document.expect);
-    const blocking = failures.filter((failure) => failure.severity === 'block');
     const warnings = failures.filter((failure) => failure.severity === 'warn');
     if (warnings.length > 0) {
       const body = { uris: arrived.uris, warnings };
@@ -98,21 +98,8 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         at: surroundings.now().toISOString(),
       });
     }
-    const [first] = blocking;
-    if (first) {
-      const more =
-        blocking.length > 1
-          ? ` (and ${blocking.length - 1} more: ${blocking
-              .slice(1)
-              .map((one) => one.check)
-              .join(', ')})`
-          : '';
-      throw new DataProblem(
-        first.check,
-        `${first.detail}${first.examples.length > 0 ? `, for example ${first.examples.slice(0, 3).join('; ')}` : ''}${more}`,
-        first.column,
-      );
-    }
+    const rejected = blockingRejection(failures);
+    if (rejected !== null) return { rejected };
     const all = nextFiles(latest?.manifest.files ?? [], files, arrived.partition ?? null);
     const times = all.map((file) => file.maxTime).filter((time) => time !== null);
     return {
@@ -136,6 +123,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         if (taken.every((one) => present.has(one.file.sourceDigest)))
           return { status: 'refused', reason: `unchanged: version ${latest?.version} has these bytes` };
         const manifest = await checked(record, arrived, taken, latest);
+        if ('rejected' in manifest) return { status: 'refused', reason: manifest.rejected };
         const manifestDigest = await store.putBytes(Buffer.from(canonicalJson(manifest)));
         const newRows = taken.reduce((sum, one) => sum + one.file.rows, 0);
         const committed = await registry.commitDatasetVersion({
@@ -165,8 +153,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         return await beating(() => commit(record, arrived, key));
       } catch (error) {
         if (!(error instanceof DataProblem)) throw error;
-        const column = error.column === null ? '' : ` in column ${error.column}`;
-        return { status: 'refused', reason: `data rejected: ${error.check}${column}: ${error.message}` };
+        return { status: 'refused', reason: rejection({ ...error, detail: error.message }) };
       }
     },
 

@@ -7,17 +7,13 @@ import { judgeGate, overall } from '../src/domain/gates.ts';
 import { defaultMetric } from '../src/domain/statistics/scored.ts';
 import { type EvaluationRequest, ModelProblem } from '../src/ports/data.ts';
 import type { RunRecord } from '../src/ports/registry.ts';
-import type { ArtifactStore } from '../src/ports/store.ts';
+import { readJson } from '../src/ports/store.ts';
 import { featuresText, pinned } from './definition.ts';
 import { FAILURES, fail, required } from './failures.ts';
 import { beating } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
 
 export type EvaluateActivities = ReturnType<typeof createEvaluateActivities>;
-
-async function readJson<T>(store: ArtifactStore, digest: string): Promise<T> {
-  return JSON.parse(Buffer.from(await store.getBytes(digest)).toString('utf8')) as T;
-}
 
 export function createEvaluateActivities(ports: Ports) {
   const { registry, store, evaluator, surroundings } = ports;

@@ -5,8 +5,10 @@ import { durationMs } from '../src/contracts/duration.ts';
 import type { SnapshotResult, StageRequest } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { dataWindow, inWindow } from '../src/domain/dataset.ts';
+import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { DataProblem, type SnapshotFiles } from '../src/ports/data.ts';
 import type { DatasetVersionRecord, ModelRecord } from '../src/ports/registry.ts';
+import { readJson } from '../src/ports/store.ts';
 import { featuresText, pinned } from './definition.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
@@ -44,20 +46,8 @@ export function createSnapshotActivities(ports: Ports) {
       seed: document.training.seed,
       output: folder,
     });
-    const blocking = files.failures.filter((failure) => failure.severity === 'block');
-    const [first] = blocking;
-    if (first) {
-      const column = first.column === null ? '' : ` in column ${first.column}`;
-      const examples = first.examples.length > 0 ? `, for example ${first.examples.slice(0, 3).join('; ')}` : '';
-      const more =
-        blocking.length > 1
-          ? ` (and ${blocking.length - 1} more: ${blocking
-              .slice(1)
-              .map((one) => one.check)
-              .join(', ')})`
-          : '';
-      return { rejected: `data rejected: ${first.check}${column}: ${first.detail}${examples}${more}`, files };
-    }
+    const rejected = blockingRejection(files.failures);
+    if (rejected !== null) return { rejected, files };
     const put = async (name: string, rows: number): Promise<SnapshotPart> => ({
       digest: (await store.putFile(join(folder, name))).digest,
       rows,
@@ -87,7 +77,7 @@ export function createSnapshotActivities(ports: Ports) {
     async buildSnapshot(request: StageRequest): Promise<SnapshotResult> {
       const run = required(await registry.run(request.run), request.run);
       if (run.snapshot !== null) {
-        const done = JSON.parse(Buffer.from(await store.getBytes(run.snapshot)).toString('utf8')) as SnapshotManifest;
+        const done = await readJson<SnapshotManifest>(store, run.snapshot);
         return {
           status: 'ready',
           snapshot: run.snapshot,
@@ -121,10 +111,7 @@ export function createSnapshotActivities(ports: Ports) {
         );
       } catch (error) {
         if (!(error instanceof DataProblem)) throw error;
-        return {
-          status: 'data_rejected',
-          reason: `data rejected: ${error.check}${error.column === null ? '' : ` in column ${error.column}`}: ${error.message}`,
-        };
+        return { status: 'data_rejected', reason: rejection({ ...error, detail: error.message }) };
       }
     },
   };

@@ -10,7 +10,7 @@ import { judgeSweep } from '../src/domain/drift.ts';
 import { metricDirection } from '../src/domain/statistics/scored.ts';
 import type { DriftReport } from '../src/ports/data.ts';
 import type { SweepRecord, VersionRecord } from '../src/ports/registry.ts';
-import type { ArtifactStore } from '../src/ports/store.ts';
+import { readJson } from '../src/ports/store.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
@@ -18,10 +18,6 @@ import type { Ports } from './ports.ts';
 export type SweepActivities = ReturnType<typeof createSweepActivities>;
 
 const LABEL_PAGE = 20_000;
-
-async function readJson<T>(store: ArtifactStore, digest: string): Promise<T> {
-  return JSON.parse(Buffer.from(await store.getBytes(digest)).toString('utf8')) as T;
-}
 
 interface Window {
   readonly startMs: number;

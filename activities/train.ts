@@ -8,6 +8,7 @@ import { durationMs } from '../src/contracts/duration.ts';
 import type { StageRequest, TrainResult } from '../src/contracts/messages.ts';
 import { readProjectManifest } from '../src/ports/project.ts';
 import type { ModelRecord } from '../src/ports/registry.ts';
+import { readJson } from '../src/ports/store.ts';
 import type { TrainerRequest, TrainerSpec } from '../src/ports/trainer.ts';
 import { pinned } from './definition.ts';
 import { FAILURES, fail, required } from './failures.ts';
@@ -82,9 +83,7 @@ export function createTrainActivities(ports: Ports) {
   async function trainIn(folder: string, request: StageRequest & { readonly snapshot: string }): Promise<TrainResult> {
     const record = await pinned(ports, request);
     const { training } = record.document;
-    const snapshot = JSON.parse(
-      Buffer.from(await store.getBytes(request.snapshot)).toString('utf8'),
-    ) as SnapshotManifest;
+    const snapshot = await readJson<SnapshotManifest>(store, request.snapshot);
     const spec = await specOf(record.document, snapshot, folder);
     const specPath = join(folder, 'spec.json');
     await writeFile(specPath, JSON.stringify(spec));

@@ -14,14 +14,20 @@ export const SEARCH_ATTRIBUTES: Readonly<Record<string, { readonly name: string;
 };
 
 /** Those that are missing or of another type, as text for `doctor` and for a worker that refuses to start. */
-export async function missingSearchAttributes(connection: Pick<Connection, 'operatorService'>, namespace: string): Promise<string[]> {
+export async function missingSearchAttributes(
+  connection: Pick<Connection, 'operatorService'>,
+  namespace: string,
+): Promise<string[]> {
   const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
   return Object.entries(SEARCH_ATTRIBUTES)
     .filter(([name, type]) => Number(customAttributes?.[name] ?? 0) !== type.code)
     .map(([name]) => name);
 }
 
-export async function ensureSearchAttributes(connection: Pick<Connection, 'operatorService'>, namespace: string): Promise<void> {
+export async function ensureSearchAttributes(
+  connection: Pick<Connection, 'operatorService'>,
+  namespace: string,
+): Promise<void> {
   const missing = await missingSearchAttributes(connection, namespace);
   if (missing.length === 0) return;
   const searchAttributes = Object.fromEntries(missing.map((name) => [name, SEARCH_ATTRIBUTES[name]?.code ?? KEYWORD]));

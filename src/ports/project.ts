@@ -1,5 +1,5 @@
 /** A model project as a content-addressed bundle: a manifest of paths and digests, and the files in the artifact store. */
-import type { ArtifactStore } from './store.ts';
+import { type ArtifactStore, readJson } from './store.ts';
 
 /** Relative paths with forward slashes, each with the sha256 of the file. Its canonical JSON's sha256 is the project digest. */
 export interface ProjectManifest {
@@ -7,7 +7,7 @@ export interface ProjectManifest {
 }
 
 export async function readProjectManifest(store: ArtifactStore, projectDigest: string): Promise<ProjectManifest> {
-  return JSON.parse(Buffer.from(await store.getBytes(projectDigest)).toString('utf8')) as ProjectManifest;
+  return readJson<ProjectManifest>(store, projectDigest);
 }
 
 /** The text of one file of the project; undefined when the project has no such file. */

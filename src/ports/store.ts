@@ -31,3 +31,8 @@ export class ArtifactCorrupt extends Error {
     super(`artifact ${digest} has other bytes (sha256 ${found}); it was not used`);
   }
 }
+
+/** A JSON document that Refit itself stored. */
+export async function readJson<T>(store: Pick<ArtifactStore, 'getBytes'>, digest: string): Promise<T> {
+  return JSON.parse(Buffer.from(await store.getBytes(digest)).toString('utf8')) as T;
+}

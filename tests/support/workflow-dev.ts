@@ -1,13 +1,12 @@
 /** The tests' real Temporal server, in a namespace of the test file's own: workers of one file never see workflows of another. */
 import { randomUUID } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
+import { msToTs } from '@temporalio/common/lib/time.js';
 import { NativeConnection } from '@temporalio/worker';
 import { afterAll, beforeAll, inject } from 'vitest';
 import { ensureSearchAttributes } from '../../src/local/search-attributes.ts';
 import { eventually, Loop } from './workflow-loop.ts';
 import { quietRuntime } from './workflow-runtime.ts';
-
-const DAY_S = 86_400;
 
 export function onDevServer(): () => Loop {
   const closing: (() => Promise<void>)[] = [];
@@ -18,7 +17,7 @@ export function onDevServer(): () => Loop {
     const namespace = `test-${randomUUID()}`;
     const connection = await Connection.connect({ address });
     closing.push(() => connection.close());
-    const workflowExecutionRetentionPeriod = { seconds: DAY_S };
+    const workflowExecutionRetentionPeriod = msToTs('1 day');
     await connection.workflowService.registerNamespace({ namespace, workflowExecutionRetentionPeriod });
     // The server's parts learn of a namespace one after another.
     await eventually('the namespace has its attributes', () =>

@@ -17,7 +17,7 @@ import { workflowBundle } from './workflow-bundle.ts';
 import { testPorts } from './workflow-ports.ts';
 
 const apiVersion = 'refit.dev/v1';
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 const POLL_MS = 20;
 
 /** Asks until the answer is defined. */
@@ -57,7 +57,6 @@ export interface LoopOptions {
   readonly nowMs: () => Promise<number>;
   /** Instead of messages to lifecycles, for tests of a run or a rollout alone. */
   readonly messenger?: Messenger;
-  readonly bundle?: Awaited<ReturnType<typeof workflowBundle>>;
 }
 
 export class Loop {
@@ -88,7 +87,7 @@ export class Loop {
     loop.#registry = registry;
     loop.#close = close;
     const activities = createActivities(ports);
-    const workflowBundleOption = { workflowBundle: options.bundle ?? (await workflowBundle()) };
+    const workflowBundleOption = { workflowBundle: await workflowBundle() };
     const workers = await Promise.all(
       Object.values(QUEUES).map((taskQueue) =>
         Worker.create({
@@ -190,8 +189,6 @@ export class Loop {
   }
 
   fateOf = async (model: string, key: string) => (await this.registry.fates(model, [key]))[key];
-  run = (model: string, number: number): Promise<RunRecord | undefined> =>
-    this.registry.run(`${model}-${String(number).padStart(6, '0')}`);
 
   /** The request of a run that waits for its decision. */
   waiting(run: string): Promise<ApprovalRecord> {

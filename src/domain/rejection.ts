@@ -1,0 +1,18 @@
+/** How a rejection of data reads, wherever it was found: 'data rejected', the check, the column, examples. Pure. */
+import type { CheckFailure } from '../contracts/data.ts';
+
+type Finding = Pick<CheckFailure, 'check' | 'column' | 'detail' | 'examples'>;
+
+export function rejection({ check, column, detail, examples }: Finding): string {
+  const where = column === null ? '' : ` in column ${column}`;
+  const shown = examples.length > 0 ? `, for example ${examples.slice(0, 3).join('; ')}` : '';
+  return `data rejected: ${check}${where}: ${detail}${shown}`;
+}
+
+/** Null where nothing blocks. The first finding in full, the others by name. */
+export function blockingRejection(failures: readonly CheckFailure[]): string | null {
+  const [first, ...others] = failures.filter((failure) => failure.severity === 'block');
+  if (!first) return null;
+  const more = others.length > 0 ? ` (and ${others.length} more: ${others.map((one) => one.check).join(', ')})` : '';
+  return rejection(first) + more;
+}
