@@ -267,8 +267,8 @@ describe('kill -9', () => {
       const traffic = startTraffic('canary');
       try {
         await until('callers are answered', () => (traffic.answered > 10 ? true : null));
-        await stack.refit('approve', run.run, '--as', 'ben');
-        await step(/^canary/);
+        // Looked for from before the approval: the step is over soon, and a slow CLI must not miss it.
+        await Promise.all([step(/^canary/), stack.refit('approve', run.run, '--as', 'ben')]);
         await until('the challenger answers', () => (traffic.versions.has('2') ? true : null));
         const killedMs = Date.now();
         const pid = await stack.kill('serve');
@@ -306,8 +306,8 @@ describe('kill -9', () => {
       expect(run.eventKeys).toEqual(['refit/cli part-2']);
       const traffic = startTraffic('all');
       try {
-        await stack.refit('approve', run.run, '--as', 'ana');
-        await step(/^canary/);
+        // Looked for from before the approval: the step is over soon, and a slow CLI must not miss it.
+        await Promise.all([step(/^canary/), stack.refit('approve', run.run, '--as', 'ana')]);
         await keepHead();
         await stack.killEverything();
         await stack.up();

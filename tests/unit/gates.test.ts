@@ -86,6 +86,7 @@ describe('a slice', () => {
     ['the bad one too small to count', [slice('EWR', 0.6), slice('JFK', 0.5, 99)], 'passed'],
     ['none large enough', [slice('EWR', 0.6, 99)], 'inconclusive'],
     ['undefined on all', [slice('EWR', null)], 'inconclusive'],
+    ['not a number', [slice('EWR', Number.NaN)], 'inconclusive'],
     ['of another column', [{ ...slice('EWR', 0.6), slice: 'carrier' }], 'inconclusive'],
   ] as const)('%s', (_what, slices, status) => {
     expect(judgeGate(document('roc_auc', 0.55), evaluation({ slices }), false).status).toBe(status);
