@@ -319,13 +319,15 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
       return;
     }
     const { rollout, approved } = known();
+    // What comes in while this plan is carried out is answered by the next.
+    const asked = [...requests];
     const state = {
       ...known(),
       config,
       run: run?.active ?? null,
       isChampionChanging: rollout !== null || approved.length > 0,
       pending: [...pending.values()],
-      requests,
+      requests: asked,
       driftWindows,
     };
     plan = decideRetraining(state, Date.now());
@@ -337,7 +339,7 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
       );
     }
     if (plan.start) await openRun(plan.start, config);
-    for (const request of requests) {
+    for (const request of asked) {
       if (!answers.has(request.requestId))
         answers.set(request.requestId, { status: 'held', waitsFor: plan.waitsFor ?? 'the run before it' });
     }

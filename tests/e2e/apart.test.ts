@@ -7,9 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { freePorts } from '../../src/local/ports.ts';
 import { ensureSearchAttributes } from '../../src/local/search-attributes.ts';
-import { type Ended, type PartProcess, runRefit, startPart, until } from '../support/e2e-refit.ts';
+import { type Ended, type PartProcess, quietPorts, runRefit, startPart, until } from '../support/e2e-refit.ts';
 import { copyProject, gardenRequest, type Run, writeGarden } from '../support/e2e-stack.ts';
 
 const MINUTES_MS = 60_000;
@@ -41,7 +40,7 @@ const ended = (model: string): Promise<Run> =>
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'refit-apart-'));
-  const [gateway, serve] = await freePorts(2);
+  const [gateway, serve] = await quietPorts(2);
   shared = {
     REFIT_URL: `http://127.0.0.1:${gateway}`,
     REFIT_GATEWAY_PORT: String(gateway),

@@ -3,8 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
-import { freePorts } from '../../src/local/ports.ts';
-import { type Ended, ROOT, runNode } from '../support/e2e-refit.ts';
+import { type Ended, quietPorts, ROOT, runNode } from '../support/e2e-refit.ts';
 
 const TIMEOUT_MS = 480_000;
 
@@ -75,7 +74,7 @@ describe('the demo', () => {
   let ended: Ended;
   let report: z.infer<typeof reportSchema>;
   beforeAll(async () => {
-    const [temporal, ui, kafka, gateway, serve] = (await freePorts(5)).map(String);
+    const [temporal, ui, kafka, gateway, serve] = (await quietPorts(5)).map(String);
     ended = await runNode([join(ROOT, 'dist/examples/flight-delays/demo/main.js')], {
       cwd: ROOT,
       env: {

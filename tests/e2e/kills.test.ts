@@ -200,13 +200,13 @@ function startTraffic(name: string): Traffic {
   return traffic;
 }
 
-const step = (name: RegExp) =>
+/** The traffic plan is the one thing that says which step is under way: `steps` has those that are over. */
+const inCanary = () =>
   until(
-    `step ${name} is under way`,
+    'the canary is under way',
     async () => {
       const rollout = await stack.readOrNull<Rollout>(`/models/${MODEL}/rollout`);
-      const last = rollout?.deployments[0];
-      return last?.outcome === null && name.test(last.steps.at(-1)?.step ?? '') ? last : null;
+      return rollout?.plan?.entries.some((entry) => entry.role === 'canary') || null;
     },
     60_000,
     async () => JSON.stringify((await stack.rollout(MODEL)).deployments[0]),
@@ -268,10 +268,11 @@ describe('kill -9', () => {
       try {
         await until('callers are answered', () => (traffic.answered > 10 ? true : null));
         // Looked for from before the approval: the step is over soon, and a slow CLI must not miss it.
-        await Promise.all([step(/^canary/), stack.refit('approve', run.run, '--as', 'ben')]);
+        await Promise.all([inCanary(), stack.refit('approve', run.run, '--as', 'ben')]);
         await until('the challenger answers', () => (traffic.versions.has('2') ? true : null));
         const killedMs = Date.now();
         const pid = await stack.kill('serve');
+        expect((await stack.rollout(MODEL)).deployments[0]).toMatchObject({ toVersion: 2, outcome: null });
         await until('the server is back', async () => {
           if ((await stack.pid('serve').catch(() => pid)) === pid) return null;
           return (await fetch(`${stack.inference}/v2/models/${MODEL}/ready`).catch(() => null))?.ok || null;
@@ -307,7 +308,7 @@ describe('kill -9', () => {
       const traffic = startTraffic('all');
       try {
         // Looked for from before the approval: the step is over soon, and a slow CLI must not miss it.
-        await Promise.all([step(/^canary/), stack.refit('approve', run.run, '--as', 'ana')]);
+        await Promise.all([inCanary(), stack.refit('approve', run.run, '--as', 'ana')]);
         await keepHead();
         await stack.killEverything();
         await stack.up();

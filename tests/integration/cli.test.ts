@@ -4,8 +4,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { freePorts } from '../../src/local/ports.ts';
-import { type Ended, runRefit } from '../support/e2e-refit.ts';
+import { type Ended, quietPorts, runRefit } from '../support/e2e-refit.ts';
 import { copyProject, writeGarden } from '../support/e2e-stack.ts';
 import { query } from '../support/trainer.ts';
 
@@ -17,7 +16,7 @@ let folder: string;
 let env: NodeJS.ProcessEnv;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'refit-cli-'));
-  const ports = await freePorts(PORTS.length);
+  const ports = await quietPorts(PORTS.length);
   env = {
     REFIT_HOME: join(folder, 'home'),
     REFIT_PYTHON: inject('pythonPath'),

@@ -16,11 +16,10 @@ import { datasetSchema, modelSchema } from '../../src/contracts/documents.ts';
 import { type Part, startGateway } from '../../src/gateway/gateway.ts';
 import { createHttp } from '../../src/gateway/http.ts';
 import { startRelay } from '../../src/gateway/relay.ts';
-import { freePorts } from '../../src/local/ports.ts';
 import type { Registry } from '../../src/ports/registry.ts';
 import { parseSettings, type Settings } from '../../src/settings.ts';
 import { startProxy } from '../support/e2e-proxy.ts';
-import { type PartProcess, startPart, until } from '../support/e2e-refit.ts';
+import { type PartProcess, quietPorts, startPart, until } from '../support/e2e-refit.ts';
 import type { ShownEvent } from '../support/e2e-stack.ts';
 import { project } from '../support/registry-fixtures.ts';
 
@@ -52,7 +51,7 @@ interface World {
 async function makeWorld(change: NodeJS.ProcessEnv = {}): Promise<World> {
   const name = randomUUID().slice(0, 8);
   const folder = await mkdtemp(join(tmpdir(), 'refit-gateway-'));
-  const [port] = await freePorts(1);
+  const [port] = await quietPorts(1);
   const prefix = `gw-${name}.`;
   const environment = {
     REFIT_HOME: folder,
@@ -549,7 +548,7 @@ describe('an outage', () => {
   it(
     'of Kafka: HTTP answers 503, says that repeating is harmless, and keeps nothing',
     async () => {
-      const [port] = await freePorts(1);
+      const [port] = await quietPorts(1);
       const world = await makeWorld({ KAFKA_BROKERS: `127.0.0.1:${port}` });
       const bus = await createKafkaBus(world.settings.kafka, logger);
       const unused = (): never => {

@@ -6,8 +6,7 @@ import { cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { freePorts } from '../../src/local/ports.ts';
-import { type Ended, ROOT, runRefit, until } from './e2e-refit.ts';
+import { type Ended, quietPorts, ROOT, runRefit, until } from './e2e-refit.ts';
 import { query } from './trainer.ts';
 
 const PARTS = ['supervisor', 'temporal', 'kafka', 'gateway', 'worker', 'serve'] as const;
@@ -91,7 +90,7 @@ export class E2eStack {
 
   static async create(python: string): Promise<E2eStack> {
     const folder = await mkdtemp(join(tmpdir(), 'refit-e2e-'));
-    const [temporal, ui, kafka, gateway, serve] = (await freePorts(5)).map(String);
+    const [temporal, ui, kafka, gateway, serve] = (await quietPorts(5)).map(String);
     await mkdir(join(folder, 'operator'));
     return new E2eStack(folder, {
       REFIT_HOME: join(folder, 'home'),

@@ -51,15 +51,13 @@ export const drift = (
 });
 
 const ago = (mostMs: number) => fc.integer({ min: 0, max: mostMs }).map((ms) => NOW - ms);
-const windows = fc
-  .integer({ min: 0, max: 8 })
-  .chain((start) =>
-    fc.record({
-      startMs: fc.constant(start * 10),
-      endMs: fc.constantFrom((start + 1) * 10, (start + 2) * 10),
-      drifted: fc.boolean(),
-    }),
-  );
+const windows = fc.integer({ min: 0, max: 8 }).chain((start) =>
+  fc.record({
+    startMs: fc.constant(start * 10),
+    endMs: fc.constantFrom((start + 1) * 10, (start + 2) * 10),
+    drifted: fc.boolean(),
+  }),
+);
 export const driftWindows = fc.array(windows, { maxLength: 12 });
 
 const anyEvent = (key: string) =>

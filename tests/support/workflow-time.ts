@@ -1,4 +1,5 @@
 /** A server of its own on which time is skipped: one for each test file. */
+import { type WorkflowHandle, WorkflowNotFoundError } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, inject } from 'vitest';
 import { SEARCH_ATTRIBUTES } from '../../src/local/search-attributes.ts';
@@ -10,6 +11,36 @@ export interface SkippedTime {
   readonly loop: Loop;
   readonly skip: (duration: string) => Promise<void>;
   readonly nowMs: () => Promise<number>;
+}
+
+async function openWorkflows(loop: Loop): Promise<readonly WorkflowHandle[]> {
+  const handles: WorkflowHandle[] = [];
+  for (const { name } of await loop.registry.models()) {
+    const deployments = (await loop.registry.deployments(name, 100)).filter((one) => one.outcome === null);
+    handles.push(loop.lifecycleHandle(name), ...deployments.map((one) => loop.rolloutHandle(name, one.deployment)));
+    handles.push(...(await loop.registry.openRuns(name)).map((one) => loop.runHandle(one.run)));
+  }
+  return handles;
+}
+
+async function isAtRest(handle: WorkflowHandle): Promise<boolean> {
+  try {
+    const { raw } = await handle.describe();
+    return (raw.pendingActivities ?? []).length === 0 && !raw.pendingWorkflowTask;
+  } catch (error) {
+    // Registered without a lifecycle that anybody started.
+    if (error instanceof WorkflowNotFoundError) return true;
+    throw error;
+  }
+}
+
+/** An activity in hand when time is skipped would time out, and the server would skip no more after it. */
+async function atRest(loop: Loop): Promise<void> {
+  // Twice in a row, since one workflow may have woken another meanwhile.
+  for (let seen = 0; seen < 2; ) {
+    const rest = await Promise.all((await openWorkflows(loop)).map(isAtRest));
+    seen = rest.every(Boolean) ? seen + 1 : 0;
+  }
 }
 
 /**
@@ -25,7 +56,10 @@ export function inSkippedTime(messenger?: () => Messenger): () => SkippedTime {
     env = await TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } });
     const { client, nativeConnection: connection } = env;
     const nowMs = () => (env ? env.currentTimeMs() : Promise.reject(new Error('the server has stopped')));
-    const skip = async (duration: string) => env?.sleep(duration);
+    const skip = async (duration: string) => {
+      if (found) await atRest(found.loop);
+      await env?.sleep(duration);
+    };
     // This server refuses an attribute that it does not know, and cannot list those it knows.
     const searchAttributes = Object.fromEntries(
       Object.entries(SEARCH_ATTRIBUTES).map(([name, { code }]) => [name, code]),

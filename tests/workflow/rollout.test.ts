@@ -126,10 +126,12 @@ describe('a rollout', () => {
     expect(await loop.updates.rollout('held', 2, 'pause', { actor: 'olga', reason: null })).toEqual({
       status: 'paused',
     });
-    loop.behaviours.set('held', { challenger: 'healthy' });
-    expect(await loop.updates.rollout('held', 2, 'pause', { actor: 'olga', reason: 'still' })).toEqual({
-      status: 'paused',
+    // Nobody watches the step any more, so that good counts cannot end it.
+    await eventually('nobody watches', async () => {
+      const { raw } = await loop.rolloutHandle('held', 2).describe();
+      return (raw.pendingActivities ?? []).length === 0;
     });
+    loop.behaviours.set('held', { challenger: 'healthy' });
     expect(await loop.registry.plan('held')).toEqual(before);
     expect(await loop.updates.rollout('held', 2, 'resume', { actor: 'olga', reason: null })).toEqual({
       status: 'resumed',
