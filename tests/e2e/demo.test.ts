@@ -1,4 +1,5 @@
 /** The demo as a newcomer runs it: on free ports, it ends with 0 and a report that its independent checker confirmed. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
@@ -86,7 +87,9 @@ describe('the demo', () => {
         REFIT_PYTHON: inject('pythonPath'),
       },
     });
-    report = reportSchema.parse(JSON.parse(await readFile(join(ROOT, '.refit/demo/report.json'), 'utf8')));
+    const path = join(ROOT, '.refit/demo/report.json');
+    if (!existsSync(path)) throw new Error(`the demo exited with ${ended.code}: ${ended.stderr.slice(-4_000)}`);
+    report = reportSchema.parse(JSON.parse(await readFile(path, 'utf8')));
   }, TIMEOUT_MS);
 
   it('exits 0, confirmed by its checker, and ends with what retraining gained', () => {
