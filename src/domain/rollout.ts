@@ -5,8 +5,15 @@ import { LATENCY_BUCKETS_MS, type PlanEntry, type ReplicaReport, type ServingCou
 /** A replica that reported within this time is live. */
 export const LIVE_MS = 10_000;
 
-export const stepName = (step: RolloutStepPlan): string =>
+export const stepName = (step: Pick<RolloutStepPlan, 'type' | 'weight'>): string =>
   step.type === 'shadow' ? 'shadow' : `canary ${Math.round(step.weight * 100)} %`;
+
+/** The step that a plan carries out, by the same names. */
+export function planStep(entries: readonly PlanEntry[]): string {
+  const challenger = entries.find((entry) => entry.role !== 'champion');
+  if (!challenger) return 'champion only';
+  return stepName({ type: challenger.role === 'shadow' ? 'shadow' : 'canary', weight: challenger.weight });
+}
 
 export function stepEntries(step: RolloutStepPlan, champion: number, challenger: number): readonly PlanEntry[] {
   if (step.type === 'shadow') {

@@ -1,10 +1,11 @@
 /** What stands where for a model: read from the registry only. */
 import { durationMs } from '../contracts/duration.ts';
+import { planStep } from '../domain/rollout.ts';
 import type { ModelRecord, Registry } from '../ports/registry.ts';
 
 export async function statusOf(registry: Registry, record: ModelRecord, now: Date) {
   const model = record.name;
-  const [champion, openRuns, deployments, sweeps, paused, held, approvals] = await Promise.all([
+  const [champion, openRuns, deployments, sweeps, paused, held, approvals, plan] = await Promise.all([
     registry.champion(model),
     registry.openRuns(model),
     registry.deployments(model, 20),
@@ -12,6 +13,7 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
     registry.paused(model),
     registry.events({ model, fate: 'held', limit: 1_000 }),
     registry.openApprovals(),
+    registry.plan(model),
   ]);
   const [run] = openRuns;
   const rollout = deployments.find((deployment) => deployment.outcome === null);
@@ -33,7 +35,7 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
           deployment: rollout.deployment,
           kind: rollout.kind,
           toVersion: rollout.toVersion,
-          step: rollout.steps.at(-1)?.step ?? null,
+          step: plan?.deployment === rollout.deployment ? planStep(plan.entries) : null,
         }
       : null,
     held: { events: fates.length, waitsFor: fates[0]?.waitsFor ?? null, reason: fates[0]?.reason ?? null },

@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
 import { type Ended, quietPorts, ROOT, runNode } from '../support/e2e-refit.ts';
 
-const TIMEOUT_MS = 480_000;
+const TIMEOUT_MS = 600_000;
 
 const metric = z.object({ name: z.string(), value: z.number() });
 const count = z.int().nonnegative();
@@ -95,7 +95,7 @@ describe('the demo', () => {
   it('exits 0, confirmed by its checker, and ends with what retraining gained', () => {
     expect(ended.code, ended.stderr.slice(-4_000)).toBe(0);
     expect(report.ok).toBe(true);
-    expect(ended.stderr).not.toContain('not confirmed');
+    expect(ended.stderr).not.toMatch(/^not confirmed: /m);
     expect(ended.stdout.trim().split('\n').at(-1)).toMatch(/^Retraining gained -?\d/);
   });
 

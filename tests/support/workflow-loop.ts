@@ -7,7 +7,13 @@ import { createMessenger } from '../../src/adapters/temporal/messenger.ts';
 import { datasetSchema, type ModelDocument, modelSchema } from '../../src/contracts/documents.ts';
 import type { DecisionAnswer, LifecycleStatus, RunStatus, StartRunAnswer } from '../../src/contracts/messages.ts';
 import { QUEUES } from '../../src/contracts/values.ts';
-import { eventKey, lifecycleWorkflowId, rolloutWorkflowId, runWorkflowId } from '../../src/domain/ids.ts';
+import {
+  datasetWorkflowId,
+  eventKey,
+  lifecycleWorkflowId,
+  rolloutWorkflowId,
+  runWorkflowId,
+} from '../../src/domain/ids.ts';
 import { createUpdates } from '../../src/gateway/lifecycles.ts';
 import type { Messenger } from '../../src/ports/messenger.ts';
 import type { ApprovalRecord, IncomingEvent, Registry, RunRecord } from '../../src/ports/registry.ts';
@@ -227,6 +233,7 @@ export class Loop {
   lifecycleHandle = (model: string) => this.#handle(lifecycleWorkflowId(model));
   runHandle = (run: string) => this.#handle(runWorkflowId(run.slice(0, -7), run));
   rolloutHandle = (model: string, deployment: number) => this.#handle(rolloutWorkflowId(model, deployment));
+  datasetHandle = (dataset: string) => this.#handle(datasetWorkflowId(dataset));
   runStatus = (run: string): Promise<RunStatus> => this.runHandle(run).query<RunStatus>('status');
   lifecycleStatus = (model: string): Promise<LifecycleStatus> =>
     this.lifecycleHandle(model).query<LifecycleStatus>('status');

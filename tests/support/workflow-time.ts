@@ -14,7 +14,8 @@ export interface SkippedTime {
 }
 
 async function openWorkflows(loop: Loop): Promise<readonly WorkflowHandle[]> {
-  const handles: WorkflowHandle[] = [];
+  // A dataset may still be busy with handing on what its lifecycle has settled already.
+  const handles: WorkflowHandle[] = (await loop.registry.datasets()).map(({ name }) => loop.datasetHandle(name));
   for (const { name } of await loop.registry.models()) {
     const deployments = (await loop.registry.deployments(name, 100)).filter((one) => one.outcome === null);
     handles.push(loop.lifecycleHandle(name), ...deployments.map((one) => loop.rolloutHandle(name, one.deployment)));
@@ -28,7 +29,7 @@ async function isAtRest(handle: WorkflowHandle): Promise<boolean> {
     const { raw } = await handle.describe();
     return (raw.pendingActivities ?? []).length === 0 && !raw.pendingWorkflowTask;
   } catch (error) {
-    // Registered without a lifecycle that anybody started.
+    // Registered, but nobody has started its workflow.
     if (error instanceof WorkflowNotFoundError) return true;
     throw error;
   }
@@ -45,7 +46,8 @@ async function atRest(loop: Loop): Promise<void> {
 
 /**
  * Tests leave their workflows open: to end them from outside in the middle of a task would hold the server's time for good.
- * Every skip of time wakes the lifecycles of all tests before it in the file.
+ * Every skip of time wakes the lifecycles of all tests before it in the file. Skip to moments at which no timer is due (a
+ * lifecycle looks around each 15 minutes): a timer that fires while a workflow cancels it wedges this server.
  */
 export function inSkippedTime(messenger?: () => Messenger): () => SkippedTime {
   let env: TestWorkflowEnvironment | undefined;

@@ -14,7 +14,7 @@ it('an approval that expires frees the slot', async () => {
   await loop.apply(definition('expires', { approval: { expires: '1d' } }));
   await loop.publishData('expires', 'a');
   await loop.waiting('expires-000001');
-  await skip('25h');
+  await skip('1507m');
   expect((await loop.ended('expires-000001')).outcome).toBe('expired');
   await loop.publishData('expires', 'b');
   await loop.waiting('expires-000002');
@@ -56,7 +56,7 @@ it('cooldown: the next start waits after the end of a run', async () => {
   await loop.ended('cooling-000001');
   const next = await loop.publishData('cooling', 'b');
   await held(loop, 'cooling', next, 'cooldown');
-  await skip('5h');
+  await skip('307m');
   expect(await runs(loop, 'cooling')).toBe(1);
   await skip('61m');
   await loop.ended('cooling-000002');
@@ -73,7 +73,7 @@ it('budget: no more runs in a day than it allows', async () => {
   }
   const third = await loop.publishData('frugal', '3');
   await held(loop, 'frugal', third, 'budget');
-  await skip('23h');
+  await skip('1387m');
   expect(await runs(loop, 'frugal')).toBe(2);
   await skip('61m');
   await loop.ended('frugal-000003');
