@@ -11,7 +11,7 @@ const held = (loop: Loop, model: string, key: string, waitsFor: string) =>
 
 it('an approval that expires frees the slot', async () => {
   const { loop, skip } = server();
-  await loop.apply(definition('expires', { approval: { expires: '1d' } }));
+  await loop.apply(definition('expires', { approval: { expires: '1447m' } }));
   await loop.publishData('expires', 'a');
   await loop.waiting('expires-000001');
   await skip('1507m');
