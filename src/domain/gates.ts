@@ -2,8 +2,7 @@
 import type { GateDocument } from '../contracts/documents.ts';
 import type { Evaluation, GateResult, GateStatus, SliceMetric } from '../contracts/evaluation.ts';
 import type { Metric } from '../contracts/values.ts';
-
-const lowerIsBetter: readonly Metric[] = ['log_loss', 'brier', 'rmse', 'mae'];
+import { metricDirection } from './statistics/scored.ts';
 
 const digits = (value: number): string => value.toFixed(4);
 
@@ -63,7 +62,7 @@ function sliceGate(gate: Extract<GateDocument, { type: 'slice' }>, evaluation: E
     const score = one.metrics?.[gate.metric] ?? (gate.metric === evaluation.metric ? one.score : null);
     return Number.isFinite(score) ? score : null;
   };
-  const lower = lowerIsBetter.includes(gate.metric);
+  const lower = metricDirection(gate.metric) === 'lower';
   const failing = slices.filter((one) => {
     const score = scoreOf(one);
     return score !== null && (lower ? score > gate.value : score < gate.value);

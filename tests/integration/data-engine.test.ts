@@ -7,9 +7,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDriftDetector } from '../../src/adapters/drift.ts';
 import { createDataEngine } from '../../src/adapters/duckdb/engine.ts';
 import { createFeatureEngine } from '../../src/adapters/duckdb/feature-engine.ts';
-import { featuresSqlOf } from '../../src/adapters/duckdb/features.ts';
 import { parquetOf, withSession } from '../../src/adapters/duckdb/session.ts';
 import type { SourceColumn } from '../../src/contracts/data.ts';
+import { selectColumns } from '../../src/domain/features.ts';
 import type { Rows, SnapshotRequest } from '../../src/ports/data.ts';
 
 const engine = createDataEngine();
@@ -309,7 +309,7 @@ describe('features.sql', () => {
   });
 
   it('makes text of a list of columns', async () => {
-    const sql = featuresSqlOf(['a', 's']);
+    const sql = selectColumns(['a', 's']);
     expect((await engine.checkFeatures(sql, columns, [])).features).toEqual([
       { name: 'a', type: 'float64' },
       { name: 's', type: 'string' },

@@ -17,10 +17,6 @@ export interface CheckedFeatures {
   readonly source: readonly string[];
 }
 
-/** The text that a list of columns stands for. */
-export const featuresSqlOf = (columns: readonly string[]): string =>
-  `SELECT ${columns.map(quoteName).join(', ')} FROM source`;
-
 /** The feature as it is kept: null stays null, so that checks can see it. */
 export function rawFeature({ name, type }: FeatureColumn): string {
   const column = quoteName(name);
