@@ -10,6 +10,8 @@ import { quietRuntime } from './workflow-runtime.ts';
 export interface SkippedTime {
   readonly loop: Loop;
   readonly skip: (duration: string) => Promise<void>;
+  /** Until no workflow has a task or an activity in hand: before one is ended from outside. */
+  readonly rest: () => Promise<void>;
   readonly nowMs: () => Promise<number>;
 }
 
@@ -58,8 +60,11 @@ export function inSkippedTime(messenger?: () => Messenger): () => SkippedTime {
     env = await TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } });
     const { client, nativeConnection: connection } = env;
     const nowMs = () => (env ? env.currentTimeMs() : Promise.reject(new Error('the server has stopped')));
-    const skip = async (duration: string) => {
+    const rest = async () => {
       if (found) await atRest(found.loop);
+    };
+    const skip = async (duration: string) => {
+      await rest();
       await env?.sleep(duration);
     };
     // This server refuses an attribute that it does not know, and cannot list those it knows.
@@ -70,6 +75,7 @@ export function inSkippedTime(messenger?: () => Messenger): () => SkippedTime {
     found = {
       loop: await Loop.start({ client, connection, nowMs, ...(messenger ? { messenger: messenger() } : {}) }),
       skip,
+      rest,
       nowMs,
     };
   });

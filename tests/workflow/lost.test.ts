@@ -8,10 +8,11 @@ const server = inSkippedTime();
 const reason = 'its workflow was ended from outside';
 
 it('a run', async () => {
-  const { loop, skip } = server();
+  const { loop, skip, rest } = server();
   await loop.apply(definition('terminated'));
   await loop.publishData('terminated', 'a');
   await loop.waiting('terminated-000001');
+  await rest();
   await loop.runHandle('terminated-000001').terminate('by hand');
   await skip('16m');
   expect(await loop.ended('terminated-000001')).toMatchObject({ outcome: 'failed', outcomeReason: reason });
@@ -20,7 +21,7 @@ it('a run', async () => {
 });
 
 it('a rollout, whose traffic goes back to the champion', async () => {
-  const { loop, skip } = server();
+  const { loop, skip, rest } = server();
   const steps = [{ type: 'canary', weight: 0.1, hold: '0s', min_requests: 20 }];
   await loop.apply(definition('orphan', { rollout: { steps } }));
   await loop.ship('orphan', 'first');
@@ -34,6 +35,7 @@ it('a rollout, whose traffic goes back to the champion', async () => {
   );
   await eventually('it is told', async () => loop.behaviours.told('orphan', 'alert.raised').length > 0);
   expect((await loop.registry.plan('orphan'))?.entries.length).toBe(2);
+  await rest();
   await rollout.terminate('by hand');
   await skip('16m');
   const ended = await eventually('its end is known', async () => {
