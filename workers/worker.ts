@@ -38,11 +38,16 @@ export interface RunningWorker {
   readonly stop: () => void;
 }
 
+/**
+ * @param python the interpreter of the trainers that come with Refit
+ * @param decorate the seam for what has to see every call of a port, such as tracing or failpoints; by default nothing sees them
+ */
 export async function startWorker(
   settings: Settings,
   logger: Logger,
   queues: readonly QueueName[],
   python: string,
+  decorate: (ports: Ports) => Ports = (ports) => ports,
 ): Promise<RunningWorker> {
   const registry = await openRegistry(settings.databaseUrl);
   const store = await openStore(settings.artifactsUrl);
@@ -62,7 +67,7 @@ export async function startWorker(
       dataRoots: settings.dataRoots,
     }),
   };
-  const activities = createActivities(ports);
+  const activities = createActivities(decorate(ports));
   const connection = await connectWorker(settings.temporal);
   // An unregistered attribute would fail each workflow task again and again; better not to start.
   const missing = await missingSearchAttributes(connection, settings.temporal.namespace);

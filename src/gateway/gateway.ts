@@ -23,6 +23,9 @@ export interface Part {
   readonly stop: () => Promise<void>;
 }
 
+/** What the gateway reaches the outside by. */
+export type GatewayPorts = Pick<Services, 'registry' | 'store' | 'bus' | 'messenger'>;
+
 /** How long predictions may be gathered before a file is written. */
 const SINK_LINGER_MS = 1_000;
 
@@ -39,14 +42,21 @@ async function checkedAll(checks: Readonly<Record<string, () => Promise<unknown>
   return { ok: entries.every(([, state]) => state === 'ok'), checks: Object.fromEntries(entries) };
 }
 
-export async function startGateway(settings: Settings, logger: Logger): Promise<Part> {
+/** @param decorate the seam for what has to see every call of a port, such as tracing or failpoints; by default nothing sees them */
+export async function startGateway(
+  settings: Settings,
+  logger: Logger,
+  decorate: (ports: GatewayPorts) => GatewayPorts = (ports) => ports,
+): Promise<Part> {
   const now = (): Date => new Date();
-  const registry = await openRegistry(settings.databaseUrl);
-  const store = await openStore(settings.artifactsUrl);
-  const bus = await createKafkaBus(settings.kafka, logger);
-  await bus.ensureTopics();
   const temporal = await connectClient(settings.temporal);
-  const messenger = createMessenger(temporal);
+  const { registry, store, bus, messenger } = decorate({
+    registry: await openRegistry(settings.databaseUrl),
+    store: await openStore(settings.artifactsUrl),
+    bus: await createKafkaBus(settings.kafka, logger),
+    messenger: createMessenger(temporal),
+  });
+  await bus.ensureTopics();
   const services: Services = {
     registry,
     store,
