@@ -176,7 +176,9 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
       readonly reason: string | null;
       readonly definitionDigest: string;
     }): Promise<m.OpenedRun> {
-      const record = await registry.openRun({ ...input, at: now() });
+      const opened = await registry.openRun({ ...input, at: now() });
+      if (opened.status === 'over_budget') throw new Error(`no budget was given for ${input.model}: ${opened.reason}`);
+      const record = opened.run;
       return { run: record.run, start: record.outcome === null ? runInput(record) : null };
     },
 

@@ -43,7 +43,8 @@ export function createInbox({ registry, messenger, bus, logger, now }: InboxOpti
     const at = now().toISOString();
     const incoming = records.map((record): Incoming => {
       const origin = { topic: record.topic, partition: record.partition, offset: record.offset };
-      return { origin, at, ...intakeRecord(record) };
+      const publishedAt = new Date(record.timestampMs).toISOString();
+      return { origin, at, publishedAt, ...intakeRecord(record) };
     });
     const receipts = await registry.receive(incoming);
     const wanted = new Map<string, { kind: 'dataset' | 'model'; name: string; keys: string[] }>();

@@ -16,9 +16,9 @@ type Reader = Registry;
 
 function triggerText(run: RunRecord): string {
   const events =
-    run.eventKeys.length === 0
+    run.eventCount === 0
       ? ''
-      : ` by ${run.eventKeys.length} ${run.eventKeys.length === 1 ? 'event' : 'events'}, first ${run.eventKeys[0]}`;
+      : ` by ${run.eventCount} ${run.eventCount === 1 ? 'event' : 'events'}, first ${run.eventKeys[0]}`;
   const asked = run.requester === null ? '' : ` asked for by ${run.requester}`;
   return `${run.trigger}${asked}${events}${run.reason ? ` (${run.reason})` : ''}`;
 }

@@ -87,13 +87,29 @@ export interface IncomingEvent {
   readonly labels?: readonly { readonly id: string; readonly label: string; readonly time: string }[];
 }
 
+interface IncomingRecord {
+  readonly origin: Origin;
+  /** When it is taken in. */
+  readonly at: string;
+  /** When it was published: the record's own time in Kafka. */
+  readonly publishedAt: string | null;
+  /** 1 unless it is a dead letter sent again. */
+  readonly attempt?: number;
+  /** The dead letter that this one mends. */
+  readonly retryOf?: Origin;
+}
+
+export interface Identity {
+  readonly source: string;
+  readonly id: string;
+}
+
 export type Incoming =
-  | { readonly origin: Origin; readonly at: string; readonly event: IncomingEvent }
-  | {
-      readonly origin: Origin;
-      readonly at: string;
-      readonly malformed: { readonly reason: string; readonly detail: string };
-    };
+  | (IncomingRecord & { readonly event: IncomingEvent })
+  | (IncomingRecord & {
+      /** `identity`: source and id of the event that it was to be, where they could be read. */
+      readonly malformed: { readonly reason: string; readonly detail: string; readonly identity?: Identity };
+    });
 
 /**
  * What is to be done about a delivery:
@@ -124,10 +140,33 @@ export interface EventRecord {
   readonly type: string;
   readonly target: { readonly kind: 'dataset' | 'model'; readonly name: string };
   readonly body: string;
+  /** Of its first delivery: the record's time in Kafka. */
+  readonly publishedAt: string | null;
   readonly receivedAt: string;
   readonly settled: boolean;
-  readonly deliveries: readonly { readonly origin: Origin; readonly fate: Receipt['fate']; readonly at: string }[];
+  readonly deliveries: readonly DeliveryRecord[];
   readonly fates: readonly FateRecord[];
+}
+
+export interface DeliveryRecord {
+  readonly origin: Origin;
+  readonly fate: Receipt['fate'];
+  readonly at: string;
+  readonly publishedAt: string | null;
+  readonly attempt: number;
+  readonly retryOf: Origin | null;
+}
+
+export interface DeadLetterRecord {
+  readonly origin: Origin;
+  readonly reason: string;
+  readonly detail: string;
+  readonly at: string;
+  readonly publishedAt: string | null;
+  readonly attempt: number;
+  readonly identity: Identity | null;
+  /** Deliveries that were sent to mend it. A fate of null follows the event. */
+  readonly retries: readonly { readonly origin: Origin; readonly fate: Receipt['fate']; readonly at: string }[];
 }
 
 export interface DeliveryCounts {
@@ -146,18 +185,19 @@ export interface EventRegistry {
   event(key: string): Promise<EventRecord | undefined>;
   /** Events with this CloudEvents id, of whatever source; at most 10. */
   eventsById(id: string): Promise<readonly EventRecord[]>;
-  /** Newest first. `before` is the key of the last event of the page before. */
+  /** Newest first. `since` is a time of receipt; `before` is the key of the last event of the page before. */
   events(filter: {
     readonly model?: string;
     readonly fate?: Fate;
+    readonly run?: string;
+    readonly type?: string;
+    readonly since?: string;
     readonly limit: number;
     readonly before?: string;
   }): Promise<readonly EventRecord[]>;
-  deadLetters(
-    limit: number,
-  ): Promise<
-    readonly { readonly origin: Origin; readonly reason: string; readonly detail: string; readonly at: string }[]
-  >;
+  /** Newest first. `before` is the origin of the last one of the page before; nothing follows one that is not there. */
+  deadLetters(limit: number, before?: Origin): Promise<readonly DeadLetterRecord[]>;
+  deadLetter(origin: Origin): Promise<DeadLetterRecord | undefined>;
   /**
    * Sets the fate of events for one model ('' for none). A settled fate never changes: such a row is left as it is.
    * An event is settled once each (event, model) that has a row is settled and `expectModels` (given by the dataset's
@@ -176,19 +216,30 @@ export interface EventRegistry {
   ): Promise<void>;
   /** Records to which models an event is delivered (rows `received`); none: the event is ignored. Idempotent: the first call decides. */
   subscribe(key: string, models: readonly string[], at: string): Promise<readonly string[]>;
-  /** Keys of events for this model that are not settled, oldest first: what a reconciling lifecycle must still hold. */
-  unsettled(model: string, limit: number): Promise<readonly string[]>;
+  /**
+   * Keys of events for this model that are not settled, in the order of their arrival: what a reconciling lifecycle must still hold.
+   * With `after`, only those that arrived after that event. @throws when that event is not in the registry
+   */
+  unsettled(model: string, limit: number, after?: string): Promise<readonly string[]>;
   /** Fates of these events for one model; unknown keys are left out. */
   fates(model: string, keys: readonly string[]): Promise<Readonly<Record<string, FateRecord>>>;
-  /** Each delivery counted once (over several models: the first of acted_on, coalesced, refused). */
+  /** Each delivery that is kept, counted once (over several models: the first of acted_on, coalesced, refused). */
   deliveryCounts(): Promise<DeliveryCounts>;
+  /** Only grows. */
   labelCount(model: string): Promise<number>;
+  /** Labels that were stored, or got another value, after this time. */
+  labelsSince(model: string, since: string): Promise<number>;
   /** Labels of a model as [id, JSON of the label] pairs, streamed in pages by id. */
   labels(
     model: string,
     afterId: string,
     limit: number,
   ): Promise<readonly { readonly id: string; readonly label: string; readonly time: string }[]>;
+  /**
+   * Deletes at most `limit` settled events, with their deliveries and fates, whose last change is older than `before`; how many it were.
+   * What made a dataset version stays, and so does what an open run stands on. An event that was deleted and is published again is a new one.
+   */
+  pruneEvents(before: string, limit: number, at: string): Promise<number>;
 }
 
 // ---- dataset versions -----------------------------------------------------------------------------------------------
@@ -219,7 +270,12 @@ export interface RunRecord {
   readonly model: string;
   readonly number: number;
   readonly trigger: Trigger;
+  /** All events behind it, also those that joined it later. */
+  readonly eventCount: number;
+  /** The event that opened it, then the others in the order of their arrival. In lists of runs the first 20 at most. */
   readonly eventKeys: readonly string[];
+  /** `reserved` when it was opened; `spent` once that is settled. */
+  readonly cpuSeconds: { readonly reserved: number; readonly spent: number | null };
   /** Who asked: the actor of start or apply; null for events. */
   readonly requester: string | null;
   readonly reason: string | null;
@@ -267,13 +323,27 @@ export interface OpenRunInput {
   readonly requester: string | null;
   readonly reason: string | null;
   readonly definitionDigest: string;
+  /** What it is expected to cost; counts against the budget until its real cost is known. Default 0. */
+  readonly reservedCpuSeconds?: number;
+  /** What may be started and spent in 24 hours; null: as much as one likes. Default: no budget. */
+  readonly budget?: { readonly runsPerDay: number | null; readonly cpuSecondsPerDay: number | null };
   readonly at: string;
 }
 
+export type OpenedRun =
+  | { readonly status: 'opened'; readonly run: RunRecord }
+  /** Nothing was opened. One sentence with the numbers. */
+  | { readonly status: 'over_budget'; readonly reason: string };
+
 export interface RunRegistry {
-  /** Creates the run and settles the fates of its events, in one transaction. Emits run.started. */
-  openRun(input: OpenRunInput): Promise<RunRecord>;
+  /**
+   * Creates the run and settles the fates of its events, in one transaction, unless the runs of the 24 hours before leave no room in the
+   * budget. A request key that opened a run gives that run, whatever the budget. Emits run.started. @throws RangeError for a reservation that is no cost
+   */
+  openRun(input: OpenRunInput): Promise<OpenedRun>;
   run(run: string): Promise<RunRecord | undefined>;
+  /** Keys of the events behind a run, in the order of `eventKeys`; with `after`, those that follow it. @throws when `after` is not one of them */
+  runEvents(run: string, limit: number, after?: string): Promise<readonly string[]>;
   runs(filter: { readonly model?: string; readonly limit: number }): Promise<readonly RunRecord[]>;
   /** Runs of a model without an outcome. */
   openRuns(model: string): Promise<readonly RunRecord[]>;
@@ -285,8 +355,18 @@ export interface RunRegistry {
     >,
     at: string,
   ): Promise<void>;
-  /** The first outcome stays; returns it. Emits run.finished. A candidate version of a run not approved becomes rejected (or archived when superseded). */
+  /**
+   * The first outcome stays; returns it. Emits run.finished. A candidate version of a run not approved becomes rejected (or archived when
+   * superseded). A cost that nobody settled is 0 for a run that never came to training, else what was reserved.
+   */
   finishRun(run: string, outcome: RunOutcome, reason: string | null, at: string): Promise<RunRecord>;
+  /** Records what a run really cost, which may be more than was reserved. The first value stays. @throws RangeError for what is no cost */
+  settleCost(run: string, cpuSeconds: number, at: string): Promise<void>;
+  /** Runs started after a time, oldest first, with what they spent or, while that is not settled, reserved. */
+  spending(
+    model: string,
+    since: string,
+  ): Promise<readonly { readonly startedAt: string; readonly cpuSeconds: number }[]>;
   /** Number of runs started since a time, for the budget. */
   runsSince(model: string, since: string): Promise<number>;
 }
@@ -504,6 +584,8 @@ export interface OutboxRow {
 export interface OutboxRegistry {
   outbox(limit: number): Promise<readonly OutboxRow[]>;
   outboxPublished(sequences: readonly number[], at: string): Promise<void>;
+  /** Deletes at most `limit` rows that were published before this time; how many it were. Each stays bound by its audit row. */
+  pruneOutbox(before: string, limit: number): Promise<number>;
   /** For effects that have no method of their own, such as alert.raised. Idempotent by id. */
   emit(input: {
     readonly model: string;

@@ -85,10 +85,11 @@ export function event(kind: Kind, id: string, name: string, data: unknown = 1): 
 export const delivery = (offset: number, of: IncomingEvent): Incoming => ({
   origin: origin(offset),
   at: at(1),
+  publishedAt: at(0),
   event: of,
 });
 export const malformed = (offset: number): Incoming => ({
-  ...{ origin: origin(offset), at: at(1) },
+  ...{ origin: origin(offset), at: at(1), publishedAt: at(0) },
   malformed: { reason: 'not JSON', detail: 'unexpected end' },
 });
 
@@ -99,7 +100,7 @@ export async function openRun(
   eventKeys: readonly string[] = [],
   requester: string | null = null,
 ) {
-  return registry.openRun({
+  const opened = await registry.openRun({
     ...{
       model,
       requestKey,
@@ -111,6 +112,8 @@ export async function openRun(
     },
     at: at(2),
   });
+  if (opened.status !== 'opened') throw new Error(opened.reason);
+  return opened.run;
 }
 
 const evaluation: Evaluation = { rows: 10, metric: 'rmse', metrics: { rmse: 1 }, slices: [] };

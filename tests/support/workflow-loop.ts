@@ -152,7 +152,7 @@ export class Loop {
     const at = await this.#at();
     const incoming = events.map((one) => {
       this.#offset += 1;
-      return { origin: origin(this.#offset), at, event: one };
+      return { origin: origin(this.#offset), at, publishedAt: at, event: one };
     });
     const receipts = await this.registry.receive(incoming);
     const keys = events.map((one) => eventKey(one.source, one.id));

@@ -37,10 +37,12 @@ export async function startedRun(
   });
   await loop.withData(model);
   const requester = options.requester ?? null;
-  const { run, trigger } = await loop.registry.openRun({
+  const opened = await loop.registry.openRun({
     ...{ model, requestKey: 'manual:1', trigger: 'manual', eventKeys: [], requester, reason: null, definitionDigest },
     at: new Date(await loop.options.nowMs()).toISOString(),
   });
+  if (opened.status !== 'opened') throw new Error(opened.reason);
+  const { run, trigger } = opened.run;
   const input: RunInput = { stateVersion: 1, model, run, trigger, definitionDigest, requester };
   const handle = await loop.client.workflow.start('run', {
     workflowId: runWorkflowId(model, run),

@@ -2,6 +2,8 @@
 export interface Run {
   readonly run: string;
   readonly trigger: string;
+  readonly eventCount: number;
+  /** In lists only the first. */
   readonly eventKeys: readonly string[];
   readonly stage: string;
   readonly outcome: string | null;

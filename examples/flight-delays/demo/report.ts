@@ -1,5 +1,5 @@
 /** The demo's report: what the public interfaces say at the end. */
-import type { Approval, Deployment, Sweep } from './api.ts';
+import type { Approval, Deployment, Run, Sweep } from './api.ts';
 import type { Flight } from './flights.ts';
 import { auc, type LoggedPrediction } from './gain.ts';
 import { MODEL, type Story } from './story.ts';
@@ -103,7 +103,8 @@ export async function makeReport(
   story: Story,
   known: Pick<Report, 'seconds' | 'setupSeconds' | 'steps' | 'gain' | 'events'>,
 ): Promise<Omit<Report, 'ok'>> {
-  const runs = [...(await story.runs())].reverse();
+  const listed = [...(await story.runs())].reverse();
+  const runs = await Promise.all(listed.map(({ run }) => story.read<Run>(`/runs/${run}`)));
   const versions = await Promise.all(
     [...(await story.versions())].reverse().map(async (version) => {
       const { approval } = await story.read<{ readonly approval: Approval | null }>(`/runs/${version.run}`);

@@ -167,7 +167,7 @@ export class Story {
     await this.#publishMonths([1, 2, 3, 3]);
     this.#say('published January to March, one of them twice, 1,000 drift alerts, and an event that is cut off');
     const first = await this.#runAt(1, () => true, 'starts');
-    this.#say(`${first.run} was started by ${first.trigger}; ${first.eventKeys.length} events stand behind it`);
+    this.#say(`${first.run} was started by ${first.trigger}; ${first.eventCount} events stand behind it`);
   }
 
   async killInTraining(): Promise<void> {
@@ -243,7 +243,7 @@ export class Story {
 
   async retrain(): Promise<void> {
     const run = await this.#runAt(2, (one) => one.stage === 'decide', 'waits for a decision');
-    this.#say(`${run.run} was started by ${run.trigger}; ${run.eventKeys.length} events stand behind it`);
+    this.#say(`${run.run} was started by ${run.trigger}; ${run.eventCount} events stand behind it`);
     const july = await readFlights(monthFile(this.#project, 7));
     const callers = keepSending(this.#inferUrl, july, { name: 'july', rows: 20, callers: 2, counts: this.traffic });
     try {

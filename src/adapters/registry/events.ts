@@ -1,10 +1,12 @@
 /** The inbox as others see it: events with their deliveries and fates, subscriptions, counts, labels. */
 import type { DeliveryCounts, EventRecord, EventRegistry, FateRecord } from '../../ports/registry.ts';
 import type { Database, Row, SqlValue } from './database.ts';
+import { deadLetter, deadLetters, deliveriesOf } from './deliveries.ts';
 import { fateRecord, findEvent, findFate, NO_MODEL, putFate, settleIfDone, TARGETS, targetChain } from './fates.ts';
 import { receive } from './inbox.ts';
 import { appendAudit, eventSummary } from './journal.ts';
-import { int, oneOf, oneOfOrNull, text, textOrNull } from './rows.ts';
+import { pruneEvents } from './retention.ts';
+import { count, int, oneOf, text, textOrNull } from './rows.ts';
 
 const COUNTED = [
   'acted_on',
@@ -16,17 +18,10 @@ const COUNTED = [
   'held',
   'received',
 ] as const;
-const DELIVERY_FATES = ['duplicate', 'refused', 'ignored', 'dead_lettered'] as const;
 
 /** A delivery without a fate of its own counts as its event does; over several models the first of these. */
 const EVENT_RANK = ['acted_on', 'coalesced', 'refused', 'held', 'received', 'ignored'] as const;
 const RANK = `CASE fate ${EVENT_RANK.map((fate, rank) => `WHEN '${fate}' THEN ${rank}`).join(' ')} END`;
-
-const origin = (row: Row) => ({
-  topic: text(row, 'topic'),
-  partition: int(row, 'partition'),
-  offset: text(row, 'offset'),
-});
 
 function eventRecord(db: Database, row: Row): EventRecord {
   const seq = int(row, 'seq');
@@ -37,14 +32,10 @@ function eventRecord(db: Database, row: Row): EventRecord {
     type: text(row, 'type'),
     target: { kind: oneOf(row, 'target_kind', TARGETS), name: text(row, 'target_name') },
     body: text(row, 'body'),
+    publishedAt: textOrNull(row, 'published_at'),
     receivedAt: text(row, 'received_at'),
     settled: int(row, 'settled') === 1,
-    deliveries: db
-      .all(
-        'SELECT topic, partition, offset, fate, at FROM deliveries WHERE event = ? ORDER BY at, topic, partition, length(offset), offset',
-        seq,
-      )
-      .map((one) => ({ origin: origin(one), fate: oneOfOrNull(one, 'fate', DELIVERY_FATES), at: text(one, 'at') })),
+    deliveries: deliveriesOf(db, seq),
     fates: db.all('SELECT * FROM fates WHERE event = ? ORDER BY model', seq).map(fateRecord),
   };
 }
@@ -58,8 +49,11 @@ function findEvents(db: Database, filter: EventFilter): readonly EventRecord[] {
     where.push(condition);
     values.push(...given);
   };
-  const { model, fate, before } = filter;
+  const { model, fate, run, type, since, before } = filter;
   if (before !== undefined) add('seq < (SELECT seq FROM events WHERE key = ?)', before);
+  if (run !== undefined) add('seq IN (SELECT event FROM fates WHERE run = ?)', run);
+  if (type !== undefined) add('type = ?', type);
+  if (since !== undefined) add('received_at >= ?', since);
   if (model !== undefined) {
     add(
       "(seq IN (SELECT event FROM fates WHERE model = ?) OR (target_kind = 'model' AND target_name = ?))",
@@ -164,6 +158,18 @@ function setFates(db: Database, model: string, fates: readonly FateInput[], at: 
   }
 }
 
+function unsettled(db: Database, model: string, limit: number, after: string | undefined): readonly string[] {
+  const last = after === undefined ? { seq: 0 } : findEvent(db, after);
+  if (!last) throw new Error(`event ${after} is not in the registry, so nothing can be read after it`);
+  return db
+    .all(
+      `SELECT e.key FROM fates f JOIN events e ON e.seq = f.event
+       WHERE f.model = ? AND f.fate IN ('received', 'held') AND f.event > ? ORDER BY f.event LIMIT ?`,
+      ...[model, last.seq, limit],
+    )
+    .map((row) => text(row, 'key'));
+}
+
 export function createEvents(db: Database): EventRegistry {
   return {
     receive: (batch) => receive(db, batch),
@@ -178,28 +184,12 @@ export function createEvents(db: Database): EventRegistry {
         db.all('SELECT * FROM events WHERE id = ? ORDER BY seq LIMIT 10', id).map((row) => eventRecord(db, row)),
       ),
     events: (filter) => db.read(() => findEvents(db, filter)),
-    deadLetters: (limit) =>
-      db.read(() =>
-        db.all("SELECT * FROM deliveries WHERE fate = 'dead_lettered' ORDER BY at DESC LIMIT ?", limit).map((row) => ({
-          origin: origin(row),
-          reason: textOrNull(row, 'reason') ?? '',
-          detail: textOrNull(row, 'detail') ?? '',
-          at: text(row, 'at'),
-        })),
-      ),
+    deadLetters: (limit, before) => db.read(() => deadLetters(db, limit, before)),
+    deadLetter: (origin) => db.read(() => deadLetter(db, origin)),
 
     setFates: (model, fates, at) => db.transaction(() => setFates(db, model, fates, at)),
     subscribe: (key, models, at) => db.transaction(() => subscribe(db, key, models, at)),
-    unsettled: (model, limit) =>
-      db.read(() =>
-        db
-          .all(
-            `SELECT e.key FROM fates f JOIN events e ON e.seq = f.event
-             WHERE f.model = ? AND f.fate IN ('received', 'held') ORDER BY f.event LIMIT ?`,
-            ...[model, limit],
-          )
-          .map((row) => text(row, 'key')),
-      ),
+    unsettled: (model, limit, after) => db.read(() => unsettled(db, model, limit, after)),
     fates: (model, keys) =>
       db.read(() => {
         const found: Record<string, FateRecord> = {};
@@ -212,11 +202,9 @@ export function createEvents(db: Database): EventRegistry {
       }),
 
     deliveryCounts: () => db.read(() => deliveryCounts(db)),
-    labelCount: (model) =>
-      db.read(() => {
-        const row = db.get('SELECT count(*) AS n FROM labels WHERE model = ?', model);
-        return row ? int(row, 'n') : 0;
-      }),
+    labelCount: (model) => db.read(() => count(db, 'SELECT count(*) AS n FROM labels WHERE model = ?', model)),
+    labelsSince: (model, since) =>
+      db.read(() => count(db, 'SELECT count(*) AS n FROM labels WHERE model = ? AND stored_at > ?', model, since)),
     labels: (model, afterId, limit) =>
       db.read(() =>
         db
@@ -228,5 +216,7 @@ export function createEvents(db: Database): EventRegistry {
           )
           .map((row) => ({ id: text(row, 'id'), label: text(row, 'label'), time: text(row, 'time') })),
       ),
+
+    pruneEvents: (before, limit, at) => db.transaction(() => pruneEvents(db, before, limit, at)),
   };
 }

@@ -1,13 +1,12 @@
 /** Taking deliveries in: one record of Kafka each, identified by where it stood; what it says is an event, identified by source and id. */
 import { eventKey } from '../../domain/ids.ts';
-import type { Incoming, IncomingEvent, Origin, Receipt } from '../../ports/registry.ts';
+import type { Incoming, IncomingEvent, Receipt } from '../../ports/registry.ts';
 import type { Database, Row } from './database.ts';
 import { isDataset, isModel } from './definitions.ts';
+import { DELIVERY_FATES } from './deliveries.ts';
 import { findEvent, NO_MODEL, putFate, type StoredEvent, targetChain } from './fates.ts';
 import { appendAudit, eventSummary } from './journal.ts';
 import { int, intOrNull, oneOfOrNull, textOrNull, utc } from './rows.ts';
-
-const DELIVERY_FATES = ['duplicate', 'refused', 'ignored', 'dead_lettered'] as const;
 
 type Target = StoredEvent['target'];
 
@@ -60,32 +59,26 @@ interface NewDelivery {
   readonly detail: string | null;
 }
 
-function insertDelivery(db: Database, origin: Origin, generation: number, delivery: NewDelivery, at: string): Receipt {
+function insertDelivery(db: Database, incoming: Incoming, generation: number, delivery: NewDelivery): Receipt {
   const { event, digest, receipt, detail } = delivery;
+  const { origin, at, publishedAt, attempt, retryOf } = incoming;
+  const identity = 'malformed' in incoming ? incoming.malformed.identity : undefined;
   db.run(
-    'INSERT INTO deliveries (topic, partition, offset, generation, event, digest, fate, reason, detail, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-    ...[
-      origin.topic,
-      origin.partition,
-      origin.offset,
-      generation,
-      event,
-      digest,
-      receipt.fate,
-      receipt.reason,
-      detail,
-      at,
-    ],
+    `INSERT INTO deliveries (topic, partition, offset, generation, event, digest, fate, reason, detail, at, published_at, attempt,
+       retry_topic, retry_partition, retry_offset, source, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ...[origin.topic, origin.partition, origin.offset, generation, event, digest, receipt.fate, receipt.reason, detail],
+    ...[at, publishedAt, attempt ?? 1, retryOf?.topic ?? null, retryOf?.partition ?? null, retryOf?.offset ?? null],
+    ...[identity?.source ?? null, identity?.id ?? null],
   );
   return receipt;
 }
 
-function insertEvent(db: Database, event: IncomingEvent, at: string): StoredEvent {
+function insertEvent(db: Database, event: IncomingEvent, { at, publishedAt }: Incoming): StoredEvent {
   const key = eventKey(event.source, event.id);
   const { target, digest } = event;
   const row = db.get(
-    `INSERT INTO events (key, source, id, type, subject, time, digest, body, target_kind, target_name, received_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
+    `INSERT INTO events (key, source, id, type, subject, time, digest, body, target_kind, target_name, received_at, published_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
     ...[
       key,
       event.source,
@@ -98,6 +91,7 @@ function insertEvent(db: Database, event: IncomingEvent, at: string): StoredEven
       target.kind,
       target.name,
       at,
+      publishedAt,
     ],
   );
   if (!row) throw new Error(`event ${key} was not stored`);
@@ -110,9 +104,11 @@ function storeLabels(db: Database, batch: Batch, stored: StoredEvent, event: Inc
   for (const { id, label, time } of labels) {
     // The newest outcome counts, whichever came first; of equal times the one that came later.
     db.run(
-      `INSERT INTO labels (model, id, label, time) VALUES (?, ?, ?, ?)
-       ON CONFLICT (model, id) DO UPDATE SET label = excluded.label, time = excluded.time WHERE excluded.time >= labels.time`,
-      ...[model, id, label, utc(time) ?? at],
+      `INSERT INTO labels (model, id, label, time, stored_at) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (model, id) DO UPDATE SET label = excluded.label, time = excluded.time,
+         stored_at = CASE WHEN labels.label = excluded.label THEN labels.stored_at ELSE excluded.stored_at END
+       WHERE excluded.time >= labels.time`,
+      ...[model, id, label, utc(time) ?? at, at],
     );
   }
   const entry = batch.labels.get(model) ?? { at, events: [], stored: 0 };
@@ -125,9 +121,10 @@ function receiveNewEvent(
   db: Database,
   batch: Batch,
   event: IncomingEvent,
-  at: string,
+  incoming: Incoming,
 ): { stored: StoredEvent; receipt: Receipt } {
-  const stored = insertEvent(db, event, at);
+  const { at } = incoming;
+  const stored = insertEvent(db, event, incoming);
   const { target } = event;
   if (!isKnown(db, batch, target)) {
     const reason = `no ${target.kind} ${target.name} was ever applied`;
@@ -168,7 +165,7 @@ function receiveKnownEvent(
 }
 
 function receiveOne(db: Database, batch: Batch, incoming: Incoming): Receipt {
-  const { origin, at } = incoming;
+  const { origin } = incoming;
   const latest = db.get(
     `SELECT d.generation, d.digest, d.fate, d.reason, e.key AS event_key, e.settled FROM deliveries d LEFT JOIN events e ON e.seq = d.event
      WHERE d.topic = ? AND d.partition = ? AND d.offset = ? ORDER BY d.generation DESC LIMIT 1`,
@@ -180,14 +177,14 @@ function receiveOne(db: Database, batch: Batch, incoming: Incoming): Receipt {
   if ('malformed' in incoming) {
     const { reason, detail } = incoming.malformed;
     const receipt: Receipt = { action: 'dead_letter', fate: 'dead_lettered', reason };
-    return insertDelivery(db, origin, generation, { event: null, digest: null, receipt, detail }, at);
+    return insertDelivery(db, incoming, generation, { event: null, digest: null, receipt, detail });
   }
   const { event } = incoming;
   const known = findEvent(db, eventKey(event.source, event.id));
   const { stored, receipt } = known
     ? { stored: known, receipt: receiveKnownEvent(db, batch, known, event, incoming) }
-    : receiveNewEvent(db, batch, event, at);
-  return insertDelivery(db, origin, generation, { event: stored.seq, digest: event.digest, receipt, detail: null }, at);
+    : receiveNewEvent(db, batch, event, incoming);
+  return insertDelivery(db, incoming, generation, { event: stored.seq, digest: event.digest, receipt, detail: null });
 }
 
 export function receive(db: Database, deliveries: readonly Incoming[]): Promise<readonly Receipt[]> {

@@ -2,9 +2,9 @@
 import type { Database } from './database.ts';
 import { RegistryError } from './errors.ts';
 import { int } from './rows.ts';
-import { FIRST } from './schema.ts';
+import { FIRST, SECOND } from './schema.ts';
 
-const MIGRATIONS: readonly string[] = [FIRST];
+const MIGRATIONS: readonly string[] = [FIRST, SECOND];
 
 /** Brings the file to the newest schema, inside the caller's transaction, so that of several processes one does it. */
 export function migrate(database: Database): void {

@@ -3,6 +3,7 @@ import { TOPICS } from '../../contracts/events.ts';
 import type { OutboxRegistry } from '../../ports/registry.ts';
 import type { Database } from './database.ts';
 import { lifecycleEventExists, record } from './journal.ts';
+import { pruneOutbox } from './retention.ts';
 import { int, oneOf, text } from './rows.ts';
 
 export function createOutbox(db: Database): OutboxRegistry {
@@ -27,6 +28,8 @@ export function createOutbox(db: Database): OutboxRegistry {
         for (const sequence of sequences)
           db.run('UPDATE outbox SET published_at = ? WHERE sequence = ? AND published_at IS NULL', at, sequence);
       }),
+
+    pruneOutbox: (before, limit) => db.transaction(() => pruneOutbox(db, before, limit)),
 
     emit: (input) =>
       db.transaction(() => {

@@ -1,5 +1,5 @@
 /** Typed access to the columns of a row: what is stored is checked as it is read, not believed. */
-import type { Row } from './database.ts';
+import type { Database, Row, SqlValue } from './database.ts';
 
 function wrong(row: Row, column: string, expected: string): never {
   throw new TypeError(`registry column ${column} holds ${JSON.stringify(row[column])}, not ${expected}`);
@@ -17,6 +17,12 @@ export function textOrNull(row: Row, column: string): string | null {
 export function int(row: Row, column: string): number {
   const value = row[column];
   return typeof value === 'number' ? value : wrong(row, column, 'a number');
+}
+
+/** What `SELECT count(*) AS n` gives. */
+export function count(db: Database, sql: string, ...values: readonly SqlValue[]): number {
+  const row = db.get(sql, ...values);
+  return row ? int(row, 'n') : 0;
 }
 
 export function intOrNull(row: Row, column: string): number | null {

@@ -1,5 +1,5 @@
 /**
- * The first schema. Times are ISO 8601 UTC texts, JSON columns canonical JSON or what JSON.stringify gave.
+ * The tables, migration by migration. Times are ISO 8601 UTC texts, JSON columns canonical JSON or what JSON.stringify gave.
  * `events.seq` is the order of arrival; every table that hangs on an event uses it instead of the long key.
  * WITHOUT ROWID only where rows are small: with large ones each insertion moves them about.
  */
@@ -145,4 +145,33 @@ CREATE TABLE audit (
 CREATE TABLE audit_heads (model TEXT PRIMARY KEY, sequence INTEGER NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE pauses (model TEXT PRIMARY KEY, paused_by TEXT NOT NULL, reason TEXT, at TEXT NOT NULL) WITHOUT ROWID;
+`;
+
+/**
+ * Accounting in full: when a record was published, which attempt it is and of what; the cost of runs; the keys behind a run by index; what
+ * retention needs to find what is old. `pruned_events`: how many events of a run were deleted since, so that its count stays true.
+ */
+export const SECOND = `
+ALTER TABLE events ADD COLUMN published_at TEXT;
+CREATE INDEX events_settled ON events (received_at, seq) WHERE settled = 1;
+
+ALTER TABLE deliveries ADD COLUMN published_at TEXT;
+ALTER TABLE deliveries ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE deliveries ADD COLUMN retry_topic TEXT;
+ALTER TABLE deliveries ADD COLUMN retry_partition INTEGER;
+ALTER TABLE deliveries ADD COLUMN retry_offset TEXT;
+ALTER TABLE deliveries ADD COLUMN source TEXT;
+ALTER TABLE deliveries ADD COLUMN id TEXT;
+CREATE INDEX deliveries_retry ON deliveries (retry_topic, retry_partition, retry_offset) WHERE retry_topic IS NOT NULL;
+
+CREATE INDEX fates_run ON fates (run, (CASE fate WHEN 'acted_on' THEN 0 ELSE 1 END), event) WHERE run IS NOT NULL;
+
+ALTER TABLE labels ADD COLUMN stored_at TEXT NOT NULL DEFAULT '';
+CREATE INDEX labels_stored ON labels (model, stored_at);
+
+ALTER TABLE runs ADD COLUMN reserved_cpu_seconds REAL NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN spent_cpu_seconds REAL;
+ALTER TABLE runs ADD COLUMN pruned_events INTEGER NOT NULL DEFAULT 0;
+
+CREATE INDEX outbox_published ON outbox (published_at, sequence) WHERE published_at IS NOT NULL;
 `;

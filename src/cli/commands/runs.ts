@@ -12,9 +12,9 @@ interface RunLogs {
   readonly trainer: string | null;
 }
 
-function eventsText(keys: readonly string[]): string {
-  if (keys.length === 0) return 'none';
-  return [...keys.slice(0, 3), ...(keys.length > 3 ? [`and ${keys.length - 3} more`] : [])].join('\n');
+function eventsText({ eventKeys, eventCount }: RunRecord): string {
+  if (eventCount === 0) return 'none';
+  return [...eventKeys.slice(0, 3), ...(eventCount > 3 ? [`and ${eventCount - 3} more`] : [])].join('\n');
 }
 
 function printRun(run: RunRecord): void {
@@ -22,7 +22,7 @@ function printRun(run: RunRecord): void {
   const rows = [
     ['run', run.run],
     ['trigger', `${run.trigger}${by}${run.reason ? `: ${run.reason}` : ''}`],
-    ['events', eventsText(run.eventKeys)],
+    ['events', eventsText(run)],
     ['stage', run.stage],
     ['outcome', run.outcome ? `${run.outcome}: ${run.outcomeReason}` : 'under way'],
     ['metric', metricText(run.metric)],
@@ -61,7 +61,7 @@ export function runCommands(program: Command, { api, actor, exit }: Context): vo
       const rows = found.map((run) => [
         run.run,
         run.trigger,
-        run.eventKeys.length,
+        run.eventCount,
         run.stage,
         run.outcome,
         run.version,
