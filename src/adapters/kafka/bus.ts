@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { TOPICS, type TopicName } from '../../contracts/events.ts';
 import type { BusRecord, EventBus, OutgoingRecord, Subscription } from '../../ports/bus.ts';
 import type { KafkaSettings } from '../../settings.ts';
+import { registerCodecs, unpackProblem } from './codecs.ts';
 
 /** Records handed over at once: bounds the transaction and the signals that they lead to. */
 const CHUNK = 500;
@@ -103,6 +104,7 @@ async function untilLed(admin: Admin, topics: readonly string[]): Promise<void> 
 }
 
 export async function createKafkaBus(settings: KafkaSettings, logger: Logger): Promise<EventBus> {
+  registerCodecs();
   const kafka = new Kafka(await configOf(settings, logger));
   const { topicPrefix } = settings;
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false });
@@ -122,6 +124,10 @@ export async function createKafkaBus(settings: KafkaSettings, logger: Logger): P
   ): Promise<void> {
     const { batch, heartbeat, isRunning, isStale } = payload;
     const topic = batch.topic.slice(topicPrefix.length) as TopicName;
+    for (const message of batch.messages) {
+      const problem = unpackProblem(message);
+      if (problem !== undefined) throw new Error(`${batch.topic}/${batch.partition} cannot be unpacked: ${problem}`);
+    }
     const records = batch.messages.map(
       (message): BusRecord => ({
         topic,
