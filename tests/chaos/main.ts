@@ -1,0 +1,37 @@
+/** npm run chaos: the product under faults, judged by the oracle; with --mutants, planted bugs that the oracle must find. */
+
+import { asRow, readMutants, runMutants } from './harness/mutants.ts';
+import { parseCommand } from './harness/options.ts';
+import { removeHome, runChaos } from './harness/run.ts';
+import { asText, failed } from './oracle/report.ts';
+
+const tell = (line: string): void => {
+  process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${line}\n`);
+};
+
+async function main(): Promise<number> {
+  const { options, mutants, clean, keep } = parseCommand(process.argv.slice(2));
+  if (mutants !== null) return plantedBugs(mutants, clean);
+  const result = await runChaos(options, tell);
+  const broken = failed(result.report);
+  process.stdout.write(`${asText(result.report)}\n`);
+  if (broken.length > 0)
+    process.stdout.write(
+      `\nviolated: ${broken.join(', ')}; the same again: npm run chaos -- ${process.argv.slice(2).join(' ')} --seed ${options.seed}\nkept: ${result.home}\n`,
+    );
+  else if (keep) process.stdout.write(`kept: ${result.home}\n`);
+  else await removeHome(result);
+  return broken.length === 0 ? 0 : 1;
+}
+
+async function plantedBugs(names: readonly string[], clean: boolean): Promise<number> {
+  const verdicts = await runMutants(readMutants(names), clean, tell);
+  process.stdout.write(`${verdicts.map(asRow).join('\n')}\n`);
+  const wrong = verdicts.filter((one) => (clean ? one.violated.length > 0 : !one.caught));
+  process.stdout.write(
+    `${verdicts.length - wrong.length} of ${verdicts.length} ${clean ? 'scenarios hold without the bug' : 'planted bugs were caught'}\n`,
+  );
+  return wrong.length === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();
