@@ -74,9 +74,9 @@ export default {
     ),
     only(
       'settings',
-      'Settings are read by everyone and read no one.',
+      'Settings are read by everyone and read no one; a duration is written as in documents.',
       '^src/settings(/|\\.ts$)',
-      '^src/settings(/|\\.ts$)',
+      '^src/(settings(/|\\.ts$)|contracts/duration\\.ts$)',
     ),
     only(
       'local',

@@ -278,8 +278,9 @@ function eventsPage(): string {
 const DEAD_LETTER_REASONS = {
   oversized: 'more bytes than a record may have',
   tombstone: 'a record without a value',
-  encoding: 'not UTF-8',
-  json: 'not JSON, or nested too deeply',
+  encoding: 'value or CloudEvents headers that are not UTF-8',
+  content_type: 'a content type other than JSON in UTF-8, or a batch',
+  json: 'not JSON, nested too deeply, or with texts that hold NUL or half of a surrogate pair',
   envelope: 'not a CloudEvent',
   type: 'a type that Refit does not know',
   data: 'data that does not fit its type',

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { readKafka, readTemporal } from './settings/connections.ts';
 import { SettingsError } from './settings/errors.ts';
-import { readPort, readText } from './settings/read.ts';
+import { readDurationMs, readPort, readText } from './settings/read.ts';
 import { LOG_LEVELS, type LogLevel, type PortSettings, type Settings } from './settings/types.ts';
 
 export { SettingsError } from './settings/errors.ts';
@@ -49,6 +49,12 @@ export function parseSettings(env: NodeJS.ProcessEnv, cwd: string): Settings {
     ports,
     python: resolveCommand(readText(env, 'REFIT_PYTHON'), cwd),
     logLevel: readLogLevel(env),
+    eventLingerMs: readLinger(env),
+    eventRetentionMs: readRetention(env),
+    workerMetricsPort:
+      readText(env, 'REFIT_WORKER_METRICS_PORT') === undefined
+        ? undefined
+        : readPort(env, 'REFIT_WORKER_METRICS_PORT', 9464),
   };
 }
 
@@ -136,4 +142,19 @@ function readLogLevel(env: NodeJS.ProcessEnv): LogLevel {
     throw new SettingsError(`REFIT_LOG_LEVEL is '${text}'; it must be one of ${LOG_LEVELS.join(', ')}`);
   }
   return level;
+}
+
+/** Longer than this, every event would be late for nothing. */
+const MAX_LINGER_MS = 10_000;
+
+function readLinger(env: NodeJS.ProcessEnv): number {
+  const lingerMs = readDurationMs(env, 'REFIT_EVENT_LINGER', '20ms');
+  if (lingerMs > MAX_LINGER_MS) throw new SettingsError('REFIT_EVENT_LINGER must be at most 10s');
+  return lingerMs;
+}
+
+function readRetention(env: NodeJS.ProcessEnv): number | null {
+  return readText(env, 'REFIT_EVENT_RETENTION') === 'forever'
+    ? null
+    : readDurationMs(env, 'REFIT_EVENT_RETENTION', '400d', "or 'forever'");
 }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker, type WorkerOptions } from '@temporalio/worker';
+import { Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import type { Ports } from '../activities/ports.ts';
@@ -32,6 +32,20 @@ export function installationRoot(): string {
   return existsSync(join(up, 'package.json')) ? up : join(up, '..');
 }
 
+/** Temporal's own metrics: of the process, since its runtime is one. By default there is no endpoint. */
+function serveMetrics(port: number | undefined, logger: Logger): void {
+  if (port === undefined) return;
+  const bindAddress = `127.0.0.1:${port}`;
+  try {
+    Runtime.install({ telemetryOptions: { metrics: { prometheus: { bindAddress, unitSuffix: true } } } });
+  } catch (error) {
+    throw new Error(`metrics cannot be served on ${bindAddress}; give REFIT_WORKER_METRICS_PORT another port`, {
+      cause: error,
+    });
+  }
+  logger.info({ address: `http://${bindAddress}/metrics` }, 'metrics are served');
+}
+
 export interface RunningWorker {
   /** Resolves when all queues have stopped; rejects when one of them broke. */
   readonly done: Promise<void>;
@@ -49,6 +63,7 @@ export async function startWorker(
   python: string,
   decorate: (ports: Ports) => Ports = (ports) => ports,
 ): Promise<RunningWorker> {
+  serveMetrics(settings.workerMetricsPort, logger);
   const registry = await openRegistry(settings.databaseUrl);
   const store = await openStore(settings.artifactsUrl);
   const client = await connectClient(settings.temporal);

@@ -40,10 +40,16 @@ export type LifecycleEvent = (typeof LIFECYCLE_EVENTS)[number];
 
 const isoTime = z.iso.datetime({ offset: true });
 
+/** What an event is known by. */
+export const identitySchema = z.object({
+  source: z.string().min(1).max(512),
+  id: z.string().min(1).max(256),
+});
+
 export const envelopeSchema = z.looseObject({
   specversion: z.literal('1.0'),
-  id: z.string().min(1).max(256),
-  source: z.string().min(1).max(512),
+  id: identitySchema.shape.id,
+  source: identitySchema.shape.source,
   type: z.string().min(1).max(256),
   subject: z.string().min(1).max(512).optional(),
   time: isoTime.optional(),

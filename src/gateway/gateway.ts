@@ -10,11 +10,15 @@ import { openStore } from '../adapters/store/directory.ts';
 import { createSurroundings } from '../adapters/surroundings.ts';
 import { connectClient } from '../adapters/temporal/connection.ts';
 import { createMessenger } from '../adapters/temporal/messenger.ts';
+import type { Subscription } from '../ports/bus.ts';
 import type { Settings } from '../settings.ts';
-import { createHttp, type Health } from './http.ts';
+import { checkedAll, consumerProblem } from './health.ts';
+import { createHttp } from './http.ts';
 import { createInbox } from './inbox.ts';
 import { createUpdates } from './lifecycles.ts';
+import { createMetrics, type MetricsSources } from './metrics.ts';
 import { startRelay } from './relay.ts';
+import { startRetention } from './retention.ts';
 import type { Services } from './services.ts';
 import { createSink } from './sink.ts';
 
@@ -28,19 +32,13 @@ export type GatewayPorts = Pick<Services, 'registry' | 'store' | 'bus' | 'messen
 
 /** How long predictions may be gathered before a file is written. */
 const SINK_LINGER_MS = 1_000;
+/** They share transactions and calls to Temporal, so that a wait of one is no wait of the others. */
+const EVENT_PARTITIONS_AT_ONCE = 16;
+/** Each writes a file, which takes memory. */
+const SINK_PARTITIONS_AT_ONCE = 4;
 
-async function checkedAll(checks: Readonly<Record<string, () => Promise<unknown> | boolean>>): Promise<Health> {
-  const entries = await Promise.all(
-    Object.entries(checks).map(async ([name, check]): Promise<[string, string]> => {
-      try {
-        return [name, (await check()) === false ? 'not ready' : 'ok'];
-      } catch (error) {
-        return [name, error instanceof Error ? error.message : String(error)];
-      }
-    }),
-  );
-  return { ok: entries.every(([, state]) => state === 'ok'), checks: Object.fromEntries(entries) };
-}
+const mapValues = <From, To>(record: Readonly<Record<string, From>>, change: (value: From) => To): Record<string, To> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value)]));
 
 /** @param decorate the seam for what has to see every call of a port, such as tracing or failpoints; by default nothing sees them */
 export async function startGateway(
@@ -72,34 +70,53 @@ export async function startGateway(
     scratchRoot: join(settings.home, 'scratch', 'gateway'),
     dataRoots: settings.dataRoots,
   });
-  const events = await bus.subscribe({
+  const relay = startRelay(registry, bus, logger, now);
+  const consumers: Record<string, Subscription> = {};
+  const metrics = createMetrics({
+    consumers: () => mapValues(consumers, (one) => one.state()),
+    backlog: relay.backlog,
+    deliveryCounts: () => registry.deliveryCounts(),
+    now,
+  } satisfies MetricsSources);
+  consumers.gateway = await bus.subscribe({
     group: 'gateway',
     topics: ['data', 'labels', 'drift'],
-    lingerMs: 0,
-    handle: createInbox({ registry, messenger, bus, logger, now }),
+    lingerMs: settings.eventLingerMs,
+    concurrency: EVENT_PARTITIONS_AT_ONCE,
+    handle: createInbox({ registry, messenger, bus, logger, now, metrics }),
   });
-  const sink = await bus.subscribe({
+  consumers.sink = await bus.subscribe({
     group: 'sink',
     topics: ['predictions'],
     lingerMs: SINK_LINGER_MS,
+    concurrency: SINK_PARTITIONS_AT_ONCE,
     handle: createSink({ registry, store, surroundings, write: writePredictions, logger }),
   });
-  const relay = startRelay(registry, bus, logger, now);
-  const http = await createHttp(services, createUpdates(temporal), () =>
-    checkedAll({
-      registry: () => registry.ping(),
-      store: () => store.probe(),
-      events: () => events.healthy(),
-      sink: () => sink.healthy(),
-      temporal: () => temporal.withDeadline(Date.now() + 2_000, () => temporal.workflowService.getSystemInfo({})),
-    }),
+  const retention = startRetention({ registry, logger, now, keepMs: settings.eventRetentionMs });
+  const stateOf = (name: string): string | null => {
+    const consumer = consumers[name];
+    return consumer ? consumerProblem(consumer.state(), now().getTime()) : 'not started';
+  };
+  const http = await createHttp(
+    services,
+    createUpdates(temporal),
+    () =>
+      checkedAll({
+        registry: () => registry.ping(),
+        store: () => store.probe(),
+        kafka: () => bus.ping(),
+        events: () => stateOf('gateway'),
+        sink: () => stateOf('sink'),
+        temporal: () => temporal.withDeadline(Date.now() + 2_000, () => temporal.workflowService.getSystemInfo({})),
+      }),
+    metrics,
   );
   const address = await http.listen({ host: '127.0.0.1', port: settings.ports.gateway });
   return {
     address,
     stop: async () => {
       await http.close();
-      await Promise.all([events.stop(), sink.stop(), relay.stop()]);
+      await Promise.all([...Object.values(consumers).map((one) => one.stop()), relay.stop(), retention.stop()]);
       await bus.close();
       await temporal.connection.close();
       await registry.close();

@@ -7,25 +7,22 @@ import {
   validatorCompiler,
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod';
-import { collectDefaultMetrics, Gauge, Registry as MetricsRegistry } from 'prom-client';
 import { ApiError } from './errors.ts';
+import type { Health } from './health.ts';
 import type { Updates } from './lifecycles.ts';
+import type { GatewayMetrics } from './metrics.ts';
 import { eventRoutes } from './routes/events.ts';
 import { modelRoutes } from './routes/models.ts';
 import { runRoutes } from './routes/runs.ts';
 import type { Services } from './services.ts';
 
-export interface Health {
-  readonly ok: boolean;
-  readonly checks: Readonly<Record<string, string>>;
-}
-
 export async function createHttp(
   services: Services,
   updates: Updates,
   health: () => Promise<Health>,
+  metrics: Pick<GatewayMetrics, 'contentType' | 'text'>,
 ): Promise<FastifyInstance> {
-  const { logger, registry } = services;
+  const { logger } = services;
   // By this type, else the app would be one of pino's logger and of no other.
   const loggerInstance: FastifyBaseLogger = logger;
   const app = fastify({
@@ -61,20 +58,8 @@ export async function createHttp(
     reply.code(404).send({ error: `${request.method} ${request.url} is not known; GET /openapi.json lists what is` }),
   );
 
-  const metrics = new MetricsRegistry();
-  collectDefaultMetrics({ register: metrics });
-  new Gauge({
-    name: 'refit_deliveries',
-    help: 'Deliveries by fate',
-    labelNames: ['fate'],
-    registers: [metrics],
-    async collect() {
-      const { counts } = await registry.deliveryCounts();
-      for (const [fate, count] of Object.entries(counts)) this.set({ fate }, count);
-    },
-  });
   app.get('/metrics', { schema: { hide: true } }, async (_request, reply) =>
-    reply.type(metrics.contentType).send(await metrics.metrics()),
+    reply.type(metrics.contentType).send(await metrics.text()),
   );
   app.get(
     '/health',

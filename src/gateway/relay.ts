@@ -12,8 +12,8 @@ export interface Loop {
   readonly stop: () => Promise<void>;
 }
 
-/** Runs `step` again and again until stopped; `step` says whether there may be more to do at once. */
-export function startLoop(name: string, logger: Logger, step: () => Promise<boolean>): Loop {
+/** Runs `step` again and again until stopped; `step` says whether there may be more to do at once, else it rests for `idleMs`. */
+export function startLoop(name: string, logger: Logger, step: () => Promise<boolean>, idleMs = IDLE_MS): Loop {
   const controller = new AbortController();
   const { signal } = controller;
   // Rejects only when it is stopped, which the loop sees by itself. It also takes its listener off the signal each time.
@@ -21,7 +21,7 @@ export function startLoop(name: string, logger: Logger, step: () => Promise<bool
   const running = (async () => {
     while (!signal.aborted) {
       try {
-        if (!(await step())) await sleep(IDLE_MS);
+        if (!(await step())) await sleep(idleMs);
       } catch (error) {
         logger.warn({ err: error }, `${name} held back, trying again`);
         await sleep(RETRY_MS);
@@ -36,14 +36,29 @@ export function startLoop(name: string, logger: Logger, step: () => Promise<bool
   };
 }
 
+/** What is not sent yet, as the relay saw it last; it reads 500 at once. */
+export interface Backlog {
+  readonly rows: number;
+  readonly oldestAt: string | null;
+}
+export interface Relay extends Loop {
+  readonly backlog: () => Backlog;
+}
+
+/** Outgoing events are ours: each has its time. */
+const timeOf = (event: string): string => (JSON.parse(event) as { readonly time: string }).time;
+
 export function startRelay(
-  registry: OutboxRegistry,
+  registry: Pick<OutboxRegistry, 'outbox' | 'outboxPublished'>,
   bus: Pick<EventBus, 'publish'>,
   logger: Logger,
   now: () => Date,
-): Loop {
-  return startLoop('outbox relay', logger, async () => {
+): Relay {
+  let backlog: Backlog = { rows: 0, oldestAt: null };
+  const loop = startLoop('outbox relay', logger, async () => {
     const rows = await registry.outbox(BATCH);
+    const [oldest] = rows;
+    backlog = { rows: rows.length, oldestAt: oldest ? timeOf(oldest.event) : null };
     if (rows.length === 0) return false;
     for (const topic of new Set(rows.map((row) => row.topic))) {
       const records = rows
@@ -61,4 +76,5 @@ export function startRelay(
     );
     return rows.length === BATCH;
   });
+  return { ...loop, backlog: () => backlog };
 }

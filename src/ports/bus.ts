@@ -8,36 +8,85 @@ export interface BusRecord {
   readonly offset: string;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
+  /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Headers whose bytes are no UTF-8; what stands for them in `headers` is not what was sent. Default: none. */
+  readonly illegibleHeaders?: readonly string[];
   readonly timestampMs: number;
 }
 export interface OutgoingRecord {
-  readonly key: string;
+  readonly key: string | Buffer | null;
   readonly value: string | Buffer | null;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+export interface PartitionState {
+  /** Without the prefix. */
+  readonly topic: TopicName;
+  readonly partition: number;
+  /** Records that are published and not handled yet; null while nobody has been able to ask the broker. */
+  readonly lag: number | null;
+  /** When the oldest record in hand was published; null when none is in hand. */
+  readonly oldestAtMs: number | null;
+  /** Since when nothing more was handled although there is something to handle; null while it goes on. */
+  readonly waitsSinceMs: number | null;
+  /** No more is fetched: enough is in hand, or it stands still. */
+  readonly paused: boolean;
+  /** Why it does not go on: what the handler said last, or why the records cannot be read; with the offset. */
+  readonly problem: string | null;
+  /** It does not go on by itself: the batch at its offset cannot be read. */
+  readonly blocked: boolean;
+}
+export interface SubscriptionState {
+  /** Why nothing is consumed at all; null while the consumer is a member of its group. */
+  readonly problem: string | null;
+  readonly problemSinceMs: number | null;
+  readonly partitions: readonly PartitionState[];
+  /** Batches that were handed over again, since the start. */
+  readonly retries: number;
+  /** Consumers that crashed or stood still and were built anew, since the start. */
+  readonly rebuilds: number;
+}
+
 export interface Subscription {
-  /** True while the consumer is a member of its group or about to be. */
-  readonly healthy: () => boolean;
-  /** Finishes the batch in hand, then leaves the group. */
+  readonly state: () => SubscriptionState;
+  /** Finishes what is in hand, or leaves it uncommitted after the deadline, then leaves the group. */
   readonly stop: () => Promise<void>;
 }
 
+export interface SubscribeOptions {
+  readonly group: string;
+  readonly topics: readonly TopicName[];
+  /** How long the first record of a batch may wait for others, in milliseconds. */
+  readonly lingerMs: number;
+  /** Partitions that are handled at the same time. */
+  readonly concurrency: number;
+  readonly handle: (records: readonly BusRecord[]) => Promise<void>;
+}
+
 export interface EventBus {
-  /** Resolves when all in-sync replicas have the records. @throws BusUnavailable */
+  /** Resolves when all in-sync replicas have the records. Rejects when they cannot be kept. */
   publish(topic: TopicName, records: readonly OutgoingRecord[]): Promise<void>;
   /**
    * Hands over records of one partition at a time, in order. The offset is committed only after `handle` has resolved; while it
-   * rejects, the same records come again, with backoff.
+   * rejects, the same records come again, with backoff. Records of a partition that was taken away are handled by its new owner again.
    */
-  subscribe(options: {
-    readonly group: string;
-    readonly topics: readonly TopicName[];
-    /** How long a fetch may wait to gather more. */
-    readonly lingerMs: number;
-    readonly handle: (records: readonly BusRecord[]) => Promise<void>;
-  }): Promise<Subscription>;
+  subscribe(options: SubscribeOptions): Promise<Subscription>;
+  /**
+   * The first record of a partition, from an offset on or from a time on, for which `wanted` says so; undefined when there is none, or none any
+   * more. It reads at most `limit` records.
+   */
+  find(
+    place: {
+      readonly topic: TopicName;
+      readonly partition: number;
+      readonly from: { readonly offset: string } | { readonly timeMs: number };
+      readonly limit: number;
+    },
+    wanted: (record: BusRecord) => boolean,
+  ): Promise<BusRecord | undefined>;
   ensureTopics(): Promise<void>;
+  /** Rejects when no broker answers. */
+  ping(): Promise<void>;
   close(): Promise<void>;
 }

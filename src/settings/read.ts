@@ -1,4 +1,5 @@
 /** Reading single values from the environment; every error names the variable and what would be right. */
+import { parseDurationMs } from '../contracts/duration.ts';
 import { SettingsError } from './errors.ts';
 
 /** An empty variable counts as not set, as it does in shells and compose files. */
@@ -32,4 +33,16 @@ export function readHostPort(variable: string, text: string, example: string): s
     throw new SettingsError(`${variable} has '${text}'; it must be HOST:PORT, such as ${example}`);
   }
   return text;
+}
+
+/** @param fallback a duration, as a user would write it */
+export function readDurationMs(env: NodeJS.ProcessEnv, variable: string, fallback: string, orElse = ''): number {
+  const text = readText(env, variable) ?? fallback;
+  const value = parseDurationMs(text);
+  if (value === undefined) {
+    throw new SettingsError(
+      `${variable} is '${text}'; it must be a duration such as ${fallback}${orElse && ` ${orElse}`}`,
+    );
+  }
+  return value;
 }

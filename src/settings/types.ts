@@ -58,4 +58,10 @@ export interface Settings {
   /** The Python that trainers run with, when the user named one. */
   readonly python: string | undefined;
   readonly logLevel: LogLevel;
+  /** How long an event may wait in the gateway for others, so that they share a transaction and a signal. */
+  readonly eventLingerMs: number;
+  /** How long settled events are kept; null: for ever. */
+  readonly eventRetentionMs: number | null;
+  /** Where a worker serves Temporal's own metrics on the loopback address; undefined: nowhere. */
+  readonly workerMetricsPort: number | undefined;
 }

@@ -555,7 +555,7 @@ describe('an outage', () => {
         throw new Error('not used by this path');
       };
       const services = { ...world, bus, logger, now: () => new Date() } as unknown as Parameters<typeof createHttp>[0];
-      const http = await createHttp(services, unused as never, unused);
+      const http = await createHttp(services, unused as never, unused, { contentType: '', text: unused });
       const response = await http.inject({ method: 'POST', url: '/events', payload: arrived(world.dataset, 'lost') });
       expect([response.statusCode, response.json()]).toEqual([
         503,

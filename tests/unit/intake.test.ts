@@ -1,7 +1,7 @@
 /** What the gateway takes as an event, and the reason it gives for what it does not. */
 import { describe, expect, it } from 'vitest';
 import { EVENT_TYPES, MAX_EVENT_BYTES } from '../../src/contracts/events.ts';
-import { type Intake, intakeRecord } from '../../src/gateway/intake.ts';
+import { attemptOf, type Intake, intakeRecord } from '../../src/gateway/intake.ts';
 
 type Topic = Parameters<typeof intakeRecord>[0]['topic'];
 type Headers = Parameters<typeof intakeRecord>[0]['headers'];
@@ -93,6 +93,25 @@ describe('an event', () => {
     expect(reason(take(sized(MAX_EVENT_BYTES + 1)))).toBe('oversized');
   });
 
+  it('in binary mode may have data of the largest size: its attributes do not count', () => {
+    const empty = JSON.stringify({ ...arrived, padding: '' });
+    const sized = (bytes: number): string =>
+      JSON.stringify({ ...arrived, padding: 'x'.repeat(bytes - Buffer.byteLength(empty)) });
+    expect(reason(take(sized(MAX_EVENT_BYTES), 'data', binary))).toBe('taken');
+    expect(reason(take(sized(MAX_EVENT_BYTES + 1), 'data', binary))).toBe('oversized');
+  });
+
+  it('is taken with any content type that is JSON in UTF-8, or none', () => {
+    for (const type of [
+      undefined,
+      'application/json',
+      'Application/CloudEvents+JSON; charset="UTF-8"',
+      'application/x+json',
+    ])
+      expect(reason(take(text(), 'data', type === undefined ? {} : { 'content-type': type })), type).toBe('taken');
+    expect(reason(take(text(), 'data', { ...binary, 'content-type': 'application/cloudevents+json' }))).toBe('taken');
+  });
+
   it('may be nested 32 deep, not deeper', () => {
     const nested = (depth: number): string => {
       const inner = `${'['.repeat(depth)}${']'.repeat(depth)}`;
@@ -135,6 +154,26 @@ describe('what is no event', () => {
     ['no data', take(text({ data: undefined })), 'envelope'],
     ['an event on the topic of another', take(text(), 'drift'), 'topic'],
     ['binary mode without JSON', take('text', 'data', binary), 'json'],
+    ['binary mode in Latin-1', take(Buffer.from('{"dataset":"\xe9"}', 'latin1'), 'data', binary), 'encoding'],
+    [
+      'a header that is no UTF-8',
+      intakeRecord({
+        ...{ topic: 'data', value: Buffer.from(JSON.stringify(arrived)), headers: { ...binary, ce_id: '\ufffd' } },
+        illegibleHeaders: ['ce_id'],
+      }),
+      'encoding',
+    ],
+    ['a batch', take(`[${text()}]`, 'data', { 'content-type': 'application/cloudevents-batch+json' }), 'content_type'],
+    [
+      'structured mode in Avro',
+      take(text(), 'data', { 'content-type': 'application/cloudevents+avro' }),
+      'content_type',
+    ],
+    ['binary mode as text', take(text(), 'data', { ...binary, 'content-type': 'text/plain' }), 'content_type'],
+    ['another charset', take(text(), 'data', { 'content-type': 'application/json; charset=utf-16' }), 'content_type'],
+    ['NUL in a text', take(text({ data: { ...arrived, partition: 'a\0b' } })), 'json'],
+    ['half of a surrogate pair', take(text({ data: { ...arrived, partition: '\ud800' } })), 'json'],
+    ['a line break in an id', take(text({ id: 'a\nb' })), 'envelope'],
     [
       'binary mode without an id',
       take(JSON.stringify(arrived), 'data', {
@@ -148,10 +187,52 @@ describe('what is no event', () => {
     expect(reason(intake)).toBe(expected);
   });
 
+  it('says whose event it was to be, where source and id can be read', () => {
+    const identity = { source: '/test', id: 'e1' };
+    const { ce_id: _, ...withoutId } = binary;
+    for (const [intake, expected] of [
+      [take(text({ data: { ...arrived, uris: [] } })), identity],
+      [take(text({ type: 'other' })), identity],
+      [take(text(), 'drift'), identity],
+      [take('no json', 'data', binary), identity],
+      [take(null, 'data', binary), identity],
+      [take('no json', 'data', withoutId), undefined],
+      [take(text({ source: 'a b' })), undefined],
+      [take(text({ id: 7 })), undefined],
+      [take(text().slice(1)), undefined],
+    ] as const)
+      expect('malformed' in intake && intake.malformed.identity, JSON.stringify(intake)).toEqual(expected);
+  });
+
+  it('names all types that are taken for one that is not', () => {
+    const intake = take(text({ type: EVENT_TYPES.predictionLogged }));
+    expect('malformed' in intake && intake.malformed.detail).toBe(
+      'unknown type dev.refit.prediction.logged.v1; known are dev.refit.data.arrived.v1, dev.refit.labels.arrived.v1, dev.refit.drift.detected.v1',
+    );
+  });
+
   it('says which field is wrong, shortly', () => {
     const intake = take(text({ id: 1, source: undefined }));
     expect('malformed' in intake && intake.malformed.detail).toMatch(/id: .*; source: /);
     const long = take(text({ type: 'x'.repeat(256) }));
     expect('malformed' in long && long.malformed.detail.length).toBeLessThanOrEqual(500);
+  });
+});
+
+describe('an attempt', () => {
+  it('is told by both headers, and by none that cannot be read', () => {
+    expect(attemptOf({ 'refit-attempt': '2', 'refit-retry-of': 'data/3/9007199254740993' })).toEqual({
+      attempt: 2,
+      retryOf: { topic: 'data', partition: 3, offset: '9007199254740993' },
+    });
+    for (const headers of [
+      {},
+      { 'refit-attempt': '2' },
+      { 'refit-attempt': '1', 'refit-retry-of': 'data/3/1' },
+      { 'refit-attempt': 'x', 'refit-retry-of': 'data/3/1' },
+      { 'refit-attempt': '2', 'refit-retry-of': 'data/-3/1' },
+      { 'refit-attempt': '2', 'refit-retry-of': 'other/3/1' },
+    ])
+      expect(attemptOf(headers), JSON.stringify(headers)).toEqual({});
   });
 });

@@ -5,8 +5,27 @@ import { QUEUES } from '../../contracts/values.ts';
 import { datasetWorkflowId, lifecycleWorkflowId } from '../../domain/ids.ts';
 import type { Messenger } from '../../ports/messenger.ts';
 
-/** Keys in one signal: references of about 100 bytes stay far below the limit of a payload. */
+/** Keys in one signal, and bytes of them as JSON: a payload may have 2 MB, and all of a history's 50 MB. */
 const KEYS_PER_SIGNAL = 500;
+const BYTES_PER_SIGNAL = 262_144;
+
+/** Keys are long, or escaped, where publishers choose such ids; at least one goes into each signal. */
+export function signalsOf(keys: readonly string[]): readonly (readonly string[])[] {
+  const signals: string[][] = [];
+  let bytes = 0;
+  for (const key of keys) {
+    const size = Buffer.byteLength(JSON.stringify(key)) + 1;
+    const last = signals.at(-1);
+    if (!last || last.length === KEYS_PER_SIGNAL || bytes + size > BYTES_PER_SIGNAL) {
+      signals.push([key]);
+      bytes = size;
+    } else {
+      last.push(key);
+      bytes += size;
+    }
+  }
+  return signals;
+}
 
 /** How a lifecycle is started, by whoever needs it first. */
 export function lifecycleStart(model: string) {
@@ -27,20 +46,19 @@ export function createMessenger(client: Client): Messenger {
   return {
     async dataArrived(dataset, keys) {
       const input: DatasetInput = { stateVersion: 1, dataset };
-      for (let at = 0; at < keys.length; at += KEYS_PER_SIGNAL) {
+      for (const part of signalsOf(keys)) {
         await client.workflow.signalWithStart('dataset', {
           workflowId: datasetWorkflowId(dataset),
           taskQueue: QUEUES.control,
           args: [input],
           staticSummary: `Takes in the files of ${dataset}, one version an arrival`,
           signal: 'dataArrived',
-          signalArgs: [keys.slice(at, at + KEYS_PER_SIGNAL)],
+          signalArgs: [part],
         });
       }
     },
     async eventsArrived(model, keys) {
-      for (let at = 0; at < keys.length; at += KEYS_PER_SIGNAL)
-        await toLifecycle(model, 'eventsArrived', keys.slice(at, at + KEYS_PER_SIGNAL));
+      for (const part of signalsOf(keys)) await toLifecycle(model, 'eventsArrived', part);
     },
     runAwaits: (model, signal) => toLifecycle(model, 'runAwaits', signal),
     runFinished: (model, signal) => toLifecycle(model, 'runFinished', signal),

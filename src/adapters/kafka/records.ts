@@ -1,0 +1,52 @@
+/** Records as the port shows them, from those of kafkajs, and groups of them that a broker takes. */
+import type { KafkaMessage } from 'kafkajs';
+import type { TopicName } from '../../contracts/events.ts';
+import type { BusRecord, OutgoingRecord } from '../../ports/bus.ts';
+
+const BATCH_BYTES = 700_000;
+/** Key and framing, generously. */
+const RECORD_OVERHEAD_BYTES = 500;
+
+/** Of headers that are there more than once the first counts. */
+function textHeaders(headers: KafkaMessage['headers']): Pick<BusRecord, 'headers' | 'illegibleHeaders'> {
+  const texts: Record<string, string> = {};
+  const illegible: string[] = [];
+  for (const [given, value] of Object.entries(headers ?? {})) {
+    const one = Array.isArray(value) ? value[0] : value;
+    if (one === undefined || one === null) continue;
+    const name = given.toLowerCase();
+    const text = one.toString();
+    if (typeof one !== 'string' && !Buffer.from(text).equals(one)) illegible.push(name);
+    texts[name] = text;
+  }
+  return { headers: texts, ...(illegible.length === 0 ? {} : { illegibleHeaders: illegible }) };
+}
+
+export const busRecord = (topic: TopicName, partition: number, message: KafkaMessage): BusRecord => ({
+  topic,
+  partition,
+  offset: message.offset,
+  key: message.key,
+  value: message.value,
+  ...textHeaders(message.headers),
+  timestampMs: Number(message.timestamp),
+});
+
+const headerBytes = (headers: OutgoingRecord['headers']): number =>
+  Object.entries(headers ?? {}).reduce((sum, [name, text]) => sum + name.length + Buffer.byteLength(text) + 10, 0);
+
+/** Groups that fit into one batch: a larger one is refused by the broker (message.max.bytes, 1 MiB by default) as a whole. */
+export function sendable(records: readonly OutgoingRecord[]): readonly (readonly OutgoingRecord[])[] {
+  const groups: OutgoingRecord[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const record of records) {
+    const size = Buffer.byteLength(record.value ?? '') + headerBytes(record.headers) + RECORD_OVERHEAD_BYTES;
+    if (bytes + size > BATCH_BYTES) {
+      groups.push([]);
+      bytes = 0;
+    }
+    groups.at(-1)?.push(record);
+    bytes += size;
+  }
+  return groups;
+}

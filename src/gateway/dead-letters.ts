@@ -1,0 +1,40 @@
+/** A dead letter as it stands on its topic: the original bytes with their headers, and why and where from. */
+import type { BusRecord, OutgoingRecord } from '../ports/bus.ts';
+import type { Incoming } from '../ports/registry.ts';
+import { originText } from './intake.ts';
+
+/** The broker refuses records of more than 1 MiB by default, with headers. What is larger stays at its origin only. */
+const MAX_VALUE_BYTES = 700_000;
+const MAX_HEADER_BYTES = 65_536;
+const MAX_KEY_BYTES = 65_536;
+/** Headers of a dead letter that say what happened; all others are the publisher's. */
+export const OWN_HEADERS = 'refit-';
+
+/** The publisher's headers, so that a binary-mode event can be sent again from here. Dropped where there are too many to carry. */
+function givenHeaders(headers: BusRecord['headers']): Readonly<Record<string, string>> {
+  const given = Object.entries(headers).filter(([name]) => !name.startsWith(OWN_HEADERS));
+  const bytes = given.reduce((sum, [name, text]) => sum + Buffer.byteLength(name) + Buffer.byteLength(text), 0);
+  return bytes > MAX_HEADER_BYTES ? {} : Object.fromEntries(given);
+}
+
+export function deadLetterRecord(record: BusRecord, incoming: Incoming): OutgoingRecord {
+  const { topic, partition, offset, value, key, headers } = record;
+  const { reason, detail } = 'malformed' in incoming ? incoming.malformed : { reason: 'unknown', detail: '' };
+  const isCarried = (value?.length ?? 0) <= MAX_VALUE_BYTES;
+  return {
+    key: (key?.length ?? 0) <= MAX_KEY_BYTES ? key : null,
+    value: isCarried ? value : '',
+    headers: {
+      ...givenHeaders(headers),
+      'refit-reason': reason,
+      'refit-detail': detail,
+      'refit-topic': topic,
+      'refit-partition': String(partition),
+      'refit-offset': offset,
+      'refit-time': incoming.publishedAt ?? incoming.at,
+      'refit-attempt': String(incoming.attempt ?? 1),
+      ...(incoming.retryOf === undefined ? {} : { 'refit-retry-of': originText(incoming.retryOf) }),
+      ...(isCarried ? {} : { 'refit-value': 'at-origin' }),
+    },
+  };
+}
