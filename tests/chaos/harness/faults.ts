@@ -67,7 +67,9 @@ export function allFailpoints(random: Random): readonly Aimed[] {
         { ...at, when: 'before', call: 1 + random.below(3) },
         { ...at, when: 'after', call: 1 + random.below(3) },
         ...(LOSE_ANSWER.includes(method) ? [{ ...at, when: 'timeout' as const, call: 1 + random.below(3) }] : []),
-        ...(COME_LATE.includes(method) ? [{ ...at, when: 'late' as const, call: 1 + random.below(3) }] : []),
+        ...(COME_LATE.includes(method)
+          ? (['late', 'slow'] as const).map((when) => ({ ...at, when, call: 1 + random.below(3) }))
+          : []),
       ];
     }),
   );

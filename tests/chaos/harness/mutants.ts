@@ -105,10 +105,12 @@ export class Copy {
     const { compilerOptions } = JSON.parse(readFileSync(join(this.folder, 'tsconfig.json'), 'utf8')) as {
       compilerOptions: object;
     };
+    // A single file says nothing of the package that it is in: that it is a module has to be told.
     const { options } = ts.convertCompilerOptionsFromJson(
-      { ...compilerOptions, incremental: false, tsBuildInfoFile: undefined },
+      { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler', incremental: false },
       this.folder,
     );
+    delete options.tsBuildInfoFile;
     for (const file of files) {
       const { outputText } = ts.transpileModule(readFileSync(join(this.folder, file), 'utf8'), {
         compilerOptions: options,

@@ -88,7 +88,7 @@ export function parseFailpoint(text: string): Failpoint & { readonly part: 'gate
   const [part, effect = '', when, call = '1', about] = text.split(':');
   const [port = '', method = ''] = effect.split('.');
   const isWhen = (one: string | undefined): one is (typeof WHENS)[number] =>
-    one === 'before' || one === 'after' || one === 'timeout' || one === 'late';
+    one === 'before' || one === 'after' || one === 'timeout' || one === 'late' || one === 'slow';
   if (
     (part !== 'gateway' && part !== 'worker') ||
     port === '' ||
@@ -96,7 +96,7 @@ export function parseFailpoint(text: string): Failpoint & { readonly part: 'gate
     !isWhen(when) ||
     !(Number(call) >= 1)
   )
-    throw new Error(`--failpoint ${text}: write part:port.method:before|after|timeout|late[:call[:about]]`);
+    throw new Error(`--failpoint ${text}: write part:port.method:before|after|timeout|late|slow[:call[:about]]`);
   return { part, port, method, when, call: Number(call), ...(about === undefined ? {} : { about }) };
 }
 

@@ -9,6 +9,7 @@ import type { DiskLog } from './publisher.ts';
 import type { Random } from './random.ts';
 
 const TICK_MS = 400;
+const APPLY_PATIENCE_MS = 90_000;
 
 interface Waiting {
   readonly run: string;
@@ -73,16 +74,16 @@ export class People {
     return JSON.parse(text) as T;
   }
 
-  /** Registers documents and files; repeated until it is answered. */
+  /** Registers documents and files; repeated until it is answered, or it is clear that nobody will. */
   async apply(yaml: string, files: Readonly<Record<string, Buffer>> = {}): Promise<void> {
     const all = { 'refit.yaml': Buffer.from(yaml), ...files };
     const encoded = Object.fromEntries(Object.entries(all).map(([name, bytes]) => [name, bytes.toString('base64')]));
-    for (;;) {
+    for (const deadlineMs = Date.now() + APPLY_PATIENCE_MS; ; ) {
       try {
         await this.#call('/apply', { files: encoded, root: this.options.root, actor: 'olga' });
         return;
       } catch (error) {
-        if (error instanceof Error && / 400 /.test(error.message)) throw error;
+        if ((error instanceof Error && / 400 /.test(error.message)) || Date.now() > deadlineMs) throw error;
         await sleep(TICK_MS);
       }
     }
@@ -172,9 +173,21 @@ export class People {
     this.#revoking.delete(model);
   }
 
+  /** A model with a champion and a rollout under way, where a rollback has most to break; null when there was none for a while. */
+  async #inRollout(): Promise<string | null> {
+    for (let attempt = 0; attempt < 40 && !this.#stopped; attempt += 1) {
+      const models = await this.#call<readonly Shown[]>('/models').catch(() => []);
+      const found = models.find((one) => one.champion !== null && one.rollout !== null);
+      if (found) return found.model;
+      await sleep(250);
+    }
+    return null;
+  }
+
   /** A start by hand, or a rollback, under a request id that is kept over all attempts. */
   async operate(kind: 'start' | 'rollback'): Promise<void> {
-    const model = modelName(this.options.random.below(this.options.models));
+    let model = modelName(this.options.random.below(this.options.models));
+    if (kind === 'rollback') model = (await this.#inRollout()) ?? model;
     this.#count += 1;
     const request = { requestId: `op-${this.#count}`, actor: 'ana', reason: 'chaos' };
     this.options.log.add({ operation: kind, model, ...request, at: now() });
@@ -190,5 +203,10 @@ export class People {
   }
 }
 
+interface Shown {
+  readonly model: string;
+  readonly champion: object | null;
+  readonly rollout: object | null;
+}
 type Act = () => Promise<void>;
 const now = (): string => new Date().toISOString();

@@ -116,8 +116,9 @@ export function makePlan(options: ChaosOptions, dataFolder: string): Plan {
   };
   const data = (dataset: string, file: NonNullable<Planned['file']>) => {
     const number = files.length;
-    const path = file === 'outside' ? '/etc/hostname' : `${dataFolder}/part-${number}.csv`;
-    if (file === 'good') files.push({ path, text: csv(random) });
+    const path =
+      file === 'outside' ? `${dataFolder}/../elsewhere/part-${number}.csv` : `${dataFolder}/part-${number}.csv`;
+    if (file === 'good' || file === 'outside') files.push({ path, text: csv(random) });
     if (file === 'garbled') files.push({ path, text: `other,columns\n${number},2\n` });
     const uris = [`file://${file === 'missing' ? `${path}-that-is-not-there` : path}`];
     const partition = `p${random.below(4)}`;

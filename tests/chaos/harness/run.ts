@@ -98,8 +98,9 @@ export async function runChaos(options: ChaosOptions, tell: (line: string) => vo
   const { env, settings } = await settingsFor(home, options.servers, name);
   const dataFolder = join(home, 'data');
   await mkdir(dataFolder);
+  await mkdir(join(home, 'elsewhere'));
   const plan = makePlan(options, dataFolder);
-  for (const file of plan.files) if (file.path.startsWith(home)) await writeFile(file.path, file.text);
+  for (const file of plan.files) await writeFile(file.path, file.text);
   await writeFile(join(home, 'options.json'), JSON.stringify(options));
 
   const tools = await ensureTestTools(

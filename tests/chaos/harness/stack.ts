@@ -109,9 +109,12 @@ export class Server {
     await this.stop(true);
     await this.start();
   }
+  kill(): void {
+    if (this.#child !== null) process.kill(this.#child.identity.pid, 'SIGKILL');
+  }
   async stop(hard = false): Promise<void> {
     if (this.#child === null) return;
-    if (hard) process.kill(this.#child.identity.pid, 'SIGKILL');
+    if (hard) this.kill();
     await stopProcess(this.#child.identity);
     this.#child = null;
   }
@@ -166,6 +169,8 @@ export class ChaosStack {
   }
 
   async start(): Promise<void> {
+    // A run that is ended from outside leaves nothing behind that runs on.
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, this.#abandon);
     await Promise.all([this.temporal?.start(), this.kafka?.start()]);
     for (const part of this.parts) part.start();
   }
@@ -173,6 +178,12 @@ export class ChaosStack {
   of(kind: PartKind): readonly Part[] {
     return this.parts.filter((part) => part.kind === kind);
   }
+
+  readonly #abandon = (): void => {
+    for (const part of this.parts) part.signal('SIGKILL');
+    for (const server of [this.kafka, this.temporal]) server?.kill();
+    process.exit(130);
+  };
 
   /** From now on no failpoint fires. */
   disarm(): void {
@@ -184,6 +195,7 @@ export class ChaosStack {
     await this.stopServers();
   }
   async stopServers(): Promise<void> {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, this.#abandon);
     await this.kafka?.stop();
     await this.temporal?.stop();
   }

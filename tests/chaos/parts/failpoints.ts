@@ -8,9 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * before, after: SIGKILL before or after the effect. timeout: the effect happens, its caller sees a failure. late: the effect happens, and
- * once more five seconds later, as if a stopped process woke up with the call in hand.
+ * once more five seconds later, as if a stopped process woke up with the call in hand. slow: the effect happens eight seconds late.
  */
-export const WHENS = ['before', 'after', 'timeout', 'late'] as const;
+export const WHENS = ['before', 'after', 'timeout', 'late', 'slow'] as const;
 export interface Failpoint {
   readonly port: string;
   readonly method: string;
@@ -22,6 +22,8 @@ export interface Failpoint {
 }
 
 const LATE_MS = 5_000;
+/** Less than an activity may take, more than people need to do something else meanwhile. */
+const SLOW_MS = 8_000;
 
 export const nameOf = (point: Failpoint): string =>
   [point.port, point.method, point.when, point.call, point.about ?? ''].join('.').replaceAll('/', '_');
@@ -65,6 +67,7 @@ export function withFailpoints<P extends object>(ports: P, points: readonly Fail
     return async (...args: readonly unknown[]): Promise<unknown> => {
       const whens = due(port, name, args).map((point) => point.when);
       if (whens.includes('before')) process.kill(process.pid, 'SIGKILL');
+      if (whens.includes('slow')) await sleep(SLOW_MS);
       const answer = await call.apply(target, [...args]);
       if (whens.includes('after')) process.kill(process.pid, 'SIGKILL');
       if (whens.includes('late')) {

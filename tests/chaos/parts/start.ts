@@ -21,3 +21,11 @@ export function decorated<P extends object>(ports: P): P {
   const { points, folder } = failpointsFromEnvironment();
   return withFailpoints(ports, points, folder);
 }
+
+/** A part whose driver was killed ends with it. */
+export function endWithParent(): void {
+  const { ppid } = process;
+  setInterval(() => {
+    if (process.ppid !== ppid) process.kill(process.pid, 'SIGKILL');
+  }, 1_000).unref();
+}

@@ -1,6 +1,7 @@
 /** The worker with failpoints. */
-import { built, decorated, partLogger, partSettings } from './start.ts';
+import { built, decorated, endWithParent, partLogger, partSettings } from './start.ts';
 
+endWithParent();
 const { startWorker } = await built<typeof import('../../../workers/worker.ts')>('workers/worker.js');
 const python = process.env.CHAOS_PYTHON ?? 'python3';
 const worker = await startWorker(
