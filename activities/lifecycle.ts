@@ -2,7 +2,7 @@
 
 import type { ModelDocument } from '../src/contracts/documents.ts';
 import { durationMs } from '../src/contracts/duration.ts';
-import { driftDetectedSchema, EVENT_TYPES } from '../src/contracts/events.ts';
+import { EVENT_TYPES } from '../src/contracts/events.ts';
 import type * as m from '../src/contracts/messages.ts';
 import type { Fate, Trigger } from '../src/contracts/values.ts';
 import { SETTLED_FATES } from '../src/contracts/values.ts';
@@ -10,7 +10,9 @@ import { lifecycleConfig, rolloutAnalysis, rolloutSteps } from '../src/domain/co
 import { rollbackRequestKey, rolloutRequestKey, rolloutWorkflowId, runWorkflowId } from '../src/domain/ids.ts';
 import { DAY_MS } from '../src/domain/retraining.ts';
 import { onlyChampion } from '../src/domain/rollout.ts';
-import type { DeploymentRecord, EventRecord, RunRecord } from '../src/ports/registry.ts';
+import { nextMoment } from '../src/domain/schedule.ts';
+import { pendingEvent } from '../src/ports/pending-event.ts';
+import type { DeploymentRecord, RunRecord } from '../src/ports/registry.ts';
 import { required } from './failures.ts';
 import type { Ports } from './ports.ts';
 
@@ -58,28 +60,14 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
     const run = record.run === null ? undefined : await registry.run(record.run);
     return rolloutInput(record, await documentOf(record.model, run?.definitionDigest ?? null));
   }
-  async function pendingEvent(event: EventRecord): Promise<m.PendingEvent | null> {
-    const receivedAtMs = Date.parse(event.receivedAt);
-    if (event.type === EVENT_TYPES.driftDetected) {
-      const data = driftDetectedSchema.parse((JSON.parse(event.body) as { data: unknown }).data);
-      const drift = {
-        verdict: data.verdict ?? null,
-        windowStartMs: Date.parse(data.window.start),
-        windowEndMs: Date.parse(data.window.end),
-        version: data.version ?? null,
-      };
-      return { key: event.key, kind: 'drift', receivedAtMs, rows: 0, drift };
-    }
-    const version = await registry.datasetVersionOfEvent(event.target.name, event.key);
-    return version
-      ? {
-          key: event.key,
-          kind: 'data',
-          receivedAtMs: Math.max(receivedAtMs, Date.parse(version.createdAt)),
-          rows: version.newRows,
-          drift: null,
-        }
-      : null;
+  async function spending(model: string): Promise<readonly m.RunCost[]> {
+    const since = new Date(surroundings.now().getTime() - DAY_MS).toISOString();
+    const costs = await registry.spending(model, since);
+    return costs.map(({ startedAt, cpuSeconds }) => ({ startedAtMs: Date.parse(startedAt), cpuSeconds }));
+  }
+  async function newOutcomes(model: string): Promise<number> {
+    const [last] = await registry.runs({ model, limit: 1 });
+    return registry.labelsSince(model, last?.startedAt ?? new Date(0).toISOString());
   }
 
   /** Takes traffic off the challenger of a rollout that nobody looks after any more. */
@@ -102,6 +90,7 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
         registry.openRuns(model),
       ]);
       const nowMs = surroundings.now().getTime();
+      const schedule = record?.document.retraining.schedule;
       const deployed = new Set(deployments.map((deployment) => deployment.run));
       const approved = runs.filter(
         (run) => run.outcome === 'approved' && run.version !== null && !deployed.has(run.run),
@@ -125,11 +114,33 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
         runStartsMs: runs.map((run) => Date.parse(run.startedAt)).filter((at) => at > nowMs - DAY_MS),
         lastRunEndedMs: ended.length > 0 ? Math.max(...ended.map((at) => Date.parse(at))) : null,
         paused: paused !== null,
+        spending: await spending(model),
+        newOutcomes: record && record.document.retraining.min_new_outcomes > 0 ? await newOutcomes(model) : 0,
+        nextScheduleMs: schedule ? nextMoment(schedule, nowMs) : null,
       };
     },
 
-    unsettledEvents: ({ model }: { readonly model: string }): Promise<readonly string[]> =>
-      registry.unsettled(model, 20_000),
+    /** Keys of events whose fate is open, in order of arrival, those after `after`. */
+    unsettledEvents: ({
+      model,
+      after,
+      limit,
+    }: {
+      readonly model: string;
+      readonly after: string | null;
+      readonly limit: number;
+    }): Promise<readonly string[]> => registry.unsettled(model, limit, after ?? undefined),
+
+    /** The first moment of the schedule after now; null without a schedule. */
+    async nextSchedule({ model }: { readonly model: string }): Promise<number | null> {
+      const schedule = (await registry.model(model))?.document.retraining.schedule;
+      return schedule ? nextMoment(schedule, surroundings.now().getTime()) : null;
+    },
+
+    spending: ({ model }: { readonly model: string }): Promise<readonly m.RunCost[]> => spending(model),
+
+    /** Labels stored since the last run was opened. */
+    countOutcomes: ({ model }: { readonly model: string }): Promise<number> => newOutcomes(model),
 
     /** Of these events, those whose fate for this model is still open, with what the policy needs. */
     async admitEvents({
@@ -145,7 +156,11 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
         const fate = fates[key];
         if (!fate || SETTLED_FATES.some((settled) => settled === fate.fate)) continue;
         const event = await registry.event(key);
-        const pending = event ? await pendingEvent(event) : null;
+        const made =
+          event?.type === EVENT_TYPES.dataArrived
+            ? await registry.datasetVersionOfEvent(event.target.name, key)
+            : undefined;
+        const pending = event ? pendingEvent(event, made) : null;
         if (pending) open.push(pending);
       }
       return open;
@@ -176,10 +191,20 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
       readonly reason: string | null;
       readonly definitionDigest: string;
     }): Promise<m.OpenedRun> {
-      const opened = await registry.openRun({ ...input, at: now() });
-      if (opened.status === 'over_budget') throw new Error(`no budget was given for ${input.model}: ${opened.reason}`);
-      const record = opened.run;
-      return { run: record.run, start: record.outcome === null ? runInput(record) : null };
+      const document = await documentOf(input.model, null);
+      const config = lifecycleConfig(document, input.definitionDigest);
+      const opened = await registry.openRun({
+        ...input,
+        at: now(),
+        reservedCpuSeconds: config.reservedCpuSeconds ?? 0,
+        // A person's start is past the budget, but counted in it.
+        ...(input.trigger === 'manual'
+          ? {}
+          : { budget: { runsPerDay: config.runsPerDay, cpuSecondsPerDay: config.cpuSecondsPerDay ?? null } }),
+      });
+      if (opened.status === 'over_budget') return { run: null, start: null, reason: opened.reason };
+      const { run } = opened;
+      return { run: run.run, start: run.outcome === null ? runInput(run) : null };
     },
 
     async openRollout({

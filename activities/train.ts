@@ -113,6 +113,9 @@ export function createTrainActivities(ports: Ports) {
     }
     await requireFile(join(spec.output, 'model.onnx'), 'model.onnx');
     await requireFile(join(spec.output, 'predictions.parquet'), 'predictions.parquet');
+    // What is charged to the budget is what was kept for it: wall time on all its cores.
+    const cpuSeconds = outcome.seconds * training.limits.cpu;
+    await registry.settleCost(request.run, cpuSeconds, surroundings.now().toISOString());
     const onnx = (await store.putFile(join(spec.output, 'model.onnx'))).digest;
     const predictions = (await store.putFile(join(spec.output, 'predictions.parquet'))).digest;
     await registry.updateRun(

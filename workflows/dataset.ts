@@ -20,24 +20,25 @@ const { ingest } = proxyActivities<DatasetActivities>(data);
 const { deliver } = proxyActivities<DatasetActivities>(quick);
 
 export async function dataset(input: DatasetInput & { readonly queue?: readonly string[] }): Promise<void> {
-  const queue: string[] = [...(input.queue ?? [])];
+  // In order of arrival; a key that waits already is not taken in twice.
+  const queue = new Set<string>(input.queue);
   setHandler(dataArrivedSignal, (keys) => {
-    for (const key of keys) if (!queue.includes(key)) queue.push(key);
+    for (const key of keys) queue.add(key);
   });
-  setHandler(datasetStatusQuery, () => ({ dataset: input.dataset, waiting: queue.length }));
+  setHandler(datasetStatusQuery, () => ({ dataset: input.dataset, waiting: queue.size }));
   for (;;) {
     setCurrentDetails(
-      queue.length === 0 ? 'Waits for the next arrival.' : `Takes in ${queue[0]}; ${queue.length - 1} more wait.`,
+      queue.size === 0 ? 'Waits for the next arrival.' : `Takes in ${[...queue][0]}; ${queue.size - 1} more wait.`,
     );
-    await condition(() => queue.length > 0 || workflowInfo().continueAsNewSuggested);
+    await condition(() => queue.size > 0 || workflowInfo().continueAsNewSuggested);
     const [key] = queue;
     if (key !== undefined) {
       const result = await ingest.executeWithOptions({ summary: key }, [{ dataset: input.dataset, key }]);
       await deliver({ dataset: input.dataset, key, result });
-      queue.shift();
+      queue.delete(key);
     }
     if (workflowInfo().continueAsNewSuggested && allHandlersFinished()) {
-      await continueAsNew<typeof dataset>({ stateVersion: 1, dataset: input.dataset, queue });
+      await continueAsNew<typeof dataset>({ stateVersion: 1, dataset: input.dataset, queue: [...queue] });
     }
   }
 }

@@ -8,6 +8,7 @@ import { driftCommands } from './commands/drift.ts';
 import { eventCommands } from './commands/events.ts';
 import { modelCommands } from './commands/models.ts';
 import { partCommands } from './commands/parts.ts';
+import { policyCommands } from './commands/policy.ts';
 import { projectCommands } from './commands/project.ts';
 import { publishCommands } from './commands/publish.ts';
 import { rolloutCommands } from './commands/rollout.ts';
@@ -36,6 +37,7 @@ const COMMANDS = [
   driftCommands,
   eventCommands,
   answerCommands,
+  policyCommands,
 ];
 
 async function main(argv: readonly string[]): Promise<ExitCode> {

@@ -214,10 +214,41 @@ export const modelSchema = z.strictObject({
         .nonnegative()
         .default(0)
         .describe('Rows that must have arrived before data alone starts a run; the first run does not wait for them'),
+      min_new_outcomes: z
+        .int()
+        .nonnegative()
+        .default(0)
+        .describe(
+          'Labels that must have come since the last run as well before data alone starts a run; counted every five minutes',
+        ),
+      schedule: z
+        .strictObject({
+          cron: z.string().min(1).describe('Five fields: minute, hour, day of month, month, day of week'),
+          timezone: z.string().min(1).default('UTC').describe('IANA name, such as Europe/Berlin'),
+        })
+        .optional()
+        .describe(
+          'Starts a run at these moments, with whatever data there is; pause, cooldown and budget hold it back',
+        ),
       confirm_drift: z
         .strictObject({ windows: z.int().positive().default(2), of: z.int().positive().default(3) })
         .prefault({}),
-      budget: z.strictObject({ runs_per_day: z.int().positive() }).optional(),
+      budget: z
+        .strictObject({
+          runs_per_day: z.int().positive().optional(),
+          cpu_hours_per_day: z
+            .number()
+            .positive()
+            .optional()
+            .describe(
+              'A run reserves training.limits.time on training.limits.cpu cores before it starts, and is charged what it took after',
+            ),
+        })
+        .refine((value) => value.runs_per_day !== undefined || value.cpu_hours_per_day !== undefined, {
+          message: 'runs_per_day or cpu_hours_per_day',
+        })
+        .optional()
+        .describe('Over the last 24 hours; what a person starts is counted but not held back'),
     })
     .prefault({}),
   notify: z

@@ -32,6 +32,25 @@ export interface LifecycleConfig {
   readonly confirmDrift: { readonly windows: number; readonly of: number };
   readonly runsPerDay: number | null;
   readonly onNewer: 'supersede' | 'hold';
+  // The rest is absent in histories of 0.1.0.
+  /** Labels that must have come since the last run before data alone starts another. */
+  readonly minNewOutcomes?: number;
+  readonly cpuSecondsPerDay?: number | null;
+  /** What a run may cost at most: its time limit on all its cores. */
+  readonly reservedCpuSeconds?: number;
+  readonly schedule?: RetrainingSchedule | null;
+}
+
+export interface RetrainingSchedule {
+  readonly cron: string;
+  /** IANA name, such as Europe/Berlin. */
+  readonly timezone: string;
+}
+
+/** What a run costs the budget: what it spent, and until that is known what it may spend. */
+export interface RunCost {
+  readonly startedAtMs: number;
+  readonly cpuSeconds: number;
 }
 
 /** An event as the policy sees it. Times in milliseconds since the epoch. */
@@ -52,8 +71,9 @@ export interface PendingEvent {
 
 export interface StartRequest {
   readonly requestId: string;
-  readonly trigger: Extract<Trigger, 'manual' | 'definition'>;
-  readonly actor: string;
+  readonly trigger: Extract<Trigger, 'manual' | 'definition' | 'schedule'>;
+  /** Null for a schedule: nobody asked. */
+  readonly actor: string | null;
   readonly reason: string | null;
 }
 
@@ -90,6 +110,12 @@ export interface LifecycleFacts {
   readonly paused: boolean;
   /** Definition changes since the first, which starts nothing by itself. */
   readonly revision: number;
+  /** Of the last day. Absent in histories of 0.1.0, as the next two. */
+  readonly spending?: readonly RunCost[];
+  /** Labels stored since the last run was opened. */
+  readonly newOutcomes?: number;
+  /** The first moment of the schedule after now; null without a schedule. */
+  readonly nextScheduleMs?: number | null;
 }
 
 /** One window of an outside detector, for confirm_drift. */
@@ -105,6 +131,8 @@ export interface LifecycleInput {
   /** Carried over a continue-as-new: requests that no registry row holds yet. */
   readonly requests?: readonly StartRequest[];
   readonly driftWindows?: readonly DriftWindow[];
+  /** A moment of the schedule that has not come, or that came while the lifecycle continued as new. */
+  readonly nextScheduleMs?: number | null;
 }
 
 export interface RunFinishedSignal {
@@ -126,9 +154,11 @@ export interface ApplyDefinitionUpdate {
   readonly requestId: string;
 }
 export interface OpenedRun {
-  /** Null when the request's run has ended already. */
+  /** Null when the request's run has ended already, or none was opened. */
   readonly start: RunInput | null;
-  readonly run: string;
+  /** Null when the budget is used up. */
+  readonly run: string | null;
+  readonly reason?: string;
 }
 export type OpenedRollout =
   | { readonly status: 'opened'; readonly active: ActiveRollout; readonly start: RolloutInput }
@@ -167,6 +197,7 @@ export interface LifecycleStatus {
   readonly held: number;
   readonly waitsFor: string | null;
   readonly wakeAtMs: number | null;
+  readonly nextScheduleMs: number | null;
 }
 
 // ---- run ------------------------------------------------------------------------------------------------------------

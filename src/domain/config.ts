@@ -6,6 +6,8 @@ import type { LifecycleConfig, RolloutAnalysisConfig, RolloutStepPlan, RunSettin
 
 export function lifecycleConfig(document: ModelDocument, definitionDigest: string): LifecycleConfig {
   const { retraining } = document;
+  const { limits } = document.training;
+  const cpuHours = retraining.budget?.cpu_hours_per_day;
   return {
     definitionDigest,
     triggers: retraining.triggers,
@@ -16,6 +18,10 @@ export function lifecycleConfig(document: ModelDocument, definitionDigest: strin
     confirmDrift: retraining.confirm_drift,
     runsPerDay: retraining.budget?.runs_per_day ?? null,
     onNewer: document.approval.on_newer,
+    minNewOutcomes: retraining.min_new_outcomes,
+    cpuSecondsPerDay: cpuHours === undefined ? null : cpuHours * 3_600,
+    reservedCpuSeconds: (durationMs(limits.time) / 1_000) * limits.cpu,
+    schedule: retraining.schedule ?? null,
   };
 }
 

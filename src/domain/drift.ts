@@ -1,7 +1,7 @@
 /** The verdict of a sweep: drift alone is suspected, a loss on known outcomes or drift that stays is confirmed. Pure. */
 import type { DriftWindow, LifecycleConfig } from '../contracts/messages.ts';
 import type { Metric, Verdict } from '../contracts/values.ts';
-import { confirmedByWindows } from './retraining.ts';
+import { confirmation } from './confirmation.ts';
 
 export interface SweepFacts {
   readonly rows: number;
@@ -64,7 +64,7 @@ export function judgeSweep(facts: SweepFacts): SweepVerdict {
     return { verdict: 'suspected', reason: `${drift}, but outcomes show no loss${told}`, concept: false };
   }
   const windows = [...facts.earlier, { ...facts.window, drifted: true }];
-  if (confirmedByWindows(windows, facts.confirm)) {
+  if (confirmation(windows, facts.confirm).confirmed) {
     return {
       verdict: 'confirmed',
       reason: `${drift}, in ${facts.confirm.windows} of the last ${facts.confirm.of} windows`,

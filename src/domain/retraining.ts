@@ -1,9 +1,17 @@
 /**
  * The retraining policy: which events open a run, which stand behind one, which are refused, and what the others wait for.
- * Pure: time comes in as milliseconds; the lifecycle workflow carries out what this decides.
+ * Pure: time comes in as milliseconds; the lifecycle workflow and the simulator carry out what this decides.
  */
-import type { ActiveRun, DriftWindow, LifecycleConfig, PendingEvent, StartRequest } from '../contracts/messages.ts';
+import type {
+  ActiveRun,
+  DriftWindow,
+  LifecycleConfig,
+  PendingEvent,
+  RunCost,
+  StartRequest,
+} from '../contracts/messages.ts';
 import type { Trigger } from '../contracts/values.ts';
+import { type Confirmation, confirmation, reportedWindow } from './confirmation.ts';
 
 export const DAY_MS = 86_400_000;
 
@@ -17,10 +25,16 @@ export interface PolicyState {
   readonly isChampionChanging: boolean;
   /** Starts of earlier runs; those older than a day do not matter. */
   readonly runStartsMs: readonly number[];
+  /** Cost of earlier runs; those older than a day do not matter. */
+  readonly spending: readonly RunCost[];
   readonly lastRunEndedMs: number | null;
   readonly paused: boolean;
   /** Windows that outside detectors reported before, newest last. */
   readonly driftWindows: readonly DriftWindow[];
+  /** Labels stored since the last run was opened. */
+  readonly newOutcomes: number;
+  /** The registry found the budget used up, although this count has room: clocks differ, or another start came first. */
+  readonly overBudget: { readonly reason: string; readonly untilMs: number } | null;
 }
 
 export interface RunStart {
@@ -45,46 +59,20 @@ export interface PolicyPlan {
   readonly waitsFor: string | null;
 }
 
-interface Ready {
-  readonly trigger: 'data' | 'drift';
-  readonly opener: PendingEvent;
-}
-type Gatekeeper = { readonly waitsFor: string; readonly reason: string; readonly untilMs: number | null };
-
-/** Windows that count for confirm_drift: the newest `of` that do not overlap. */
-export function confirmedByWindows(windows: readonly DriftWindow[], rule: LifecycleConfig['confirmDrift']): boolean {
-  const chosen: DriftWindow[] = [];
-  for (const window of [...windows].sort((a, b) => b.endMs - a.endMs || b.startMs - a.startMs)) {
-    const last = chosen.at(-1);
-    if (last && window.endMs > last.startMs) {
-      // The same window told twice is one observation; drifted wins, since each detector sees its own features.
-      if (window.endMs === last.endMs && window.startMs === last.startMs && window.drifted && !last.drifted)
-        chosen[chosen.length - 1] = window;
-      continue;
-    }
-    if (chosen.length === rule.of) break;
-    chosen.push(window);
-  }
-  return chosen.filter((window) => window.drifted).length >= rule.windows;
+/** What holds a start back, until when (null: until something happens). */
+interface Obstacle {
+  readonly waitsFor: 'pause' | 'run' | 'rows' | 'outcomes' | 'debounce' | 'cooldown' | 'budget';
+  readonly reason: string;
+  readonly untilMs: number | null;
 }
 
-function isConfirmed(event: PendingEvent, state: PolicyState): boolean {
-  if (!event.drift) return false;
-  if (event.drift.verdict === 'confirmed') return true;
-  if (event.drift.verdict !== null) return false;
-  const told = state.pending.flatMap((other) =>
-    // What speaks of another version says nothing about this champion.
-    other.drift &&
-    other.drift.verdict === null &&
-    (other.drift.version === null || other.drift.version === state.championVersion)
-      ? [{ startMs: other.drift.windowStartMs, endMs: other.drift.windowEndMs, drifted: true }]
-      : [],
-  );
-  return confirmedByWindows([...state.driftWindows, ...told], state.config.confirmDrift);
-}
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+const iso = (ms: number): string => new Date(ms).toISOString();
+const isData = (event: PendingEvent): boolean => event.kind === 'data';
+const isDrift = (event: PendingEvent): boolean => event.kind === 'drift';
 
 /** Why an event can never lead to a run; null when it may. */
-function refusal(event: PendingEvent, state: PolicyState): string | null {
+function refusal(event: PendingEvent, state: PolicyState, told: Confirmation): string | null {
   const { config, championVersion } = state;
   if (!config.triggers.includes(event.kind))
     return `trigger ${event.kind} is off (retraining.triggers: ${config.triggers.join(', ') || 'none'})`;
@@ -94,145 +82,160 @@ function refusal(event: PendingEvent, state: PolicyState): string | null {
   }
   if (event.drift.verdict === 'stable') return 'drift not confirmed: the verdict is stable';
   if (event.drift.verdict === 'suspected') return 'drift not confirmed: suspected, not retraining';
-  if (!isConfirmed(event, state)) {
-    return `drift not confirmed: fewer than ${config.confirmDrift.windows} of the last ${config.confirmDrift.of} windows drifted`;
+  if (event.drift.verdict === null && !told.confirmed) {
+    const { windows, of } = config.confirmDrift;
+    return `drift not confirmed: ${told.drifted} of the last ${of} windows drifted, ${windows} must`;
   }
   return null;
 }
 
-/** The gates in the way of a ready start, the first that holds. */
-function gatekeeper(state: PolicyState, nowMs: number): Gatekeeper | null {
-  const { config } = state;
-  if (state.lastRunEndedMs !== null && nowMs < state.lastRunEndedMs + config.cooldownMs) {
-    const untilMs = state.lastRunEndedMs + config.cooldownMs;
-    return { waitsFor: 'cooldown', reason: `cooldown until ${new Date(untilMs).toISOString()}`, untilMs };
-  }
-  if (config.runsPerDay !== null) {
-    const recent = state.runStartsMs.filter((start) => start > nowMs - DAY_MS).sort((a, b) => a - b);
-    const oldest = recent[recent.length - config.runsPerDay];
-    if (oldest !== undefined) {
-      return {
-        waitsFor: 'budget',
-        reason: `${recent.length} runs in the last day, the budget is ${config.runsPerDay}`,
-        untilMs: oldest + DAY_MS,
-      };
-    }
-  }
-  return null;
+function cooldown({ config, lastRunEndedMs }: PolicyState, nowMs: number): Obstacle | null {
+  if (lastRunEndedMs === null || nowMs >= lastRunEndedMs + config.cooldownMs) return null;
+  const untilMs = lastRunEndedMs + config.cooldownMs;
+  return { waitsFor: 'cooldown', reason: `cooldown until ${iso(untilMs)}`, untilMs };
 }
 
-function debounceEnd(events: readonly PendingEvent[], config: LifecycleConfig): number {
+function runBudget({ config, runStartsMs }: PolicyState, nowMs: number): Obstacle | null {
+  if (config.runsPerDay === null) return null;
+  const recent = runStartsMs.filter((start) => start > nowMs - DAY_MS).sort((a, b) => a - b);
+  const oldest = recent[recent.length - config.runsPerDay];
+  if (oldest === undefined) return null;
+  const reason = `${recent.length} runs in the last day, the budget is ${config.runsPerDay}`;
+  return { waitsFor: 'budget', reason, untilMs: oldest + DAY_MS };
+}
+
+const cpuHours = (seconds: number): string => (seconds / 3_600).toFixed(2);
+
+function foundOverBudget({ overBudget }: PolicyState, nowMs: number): Obstacle | null {
+  return overBudget && nowMs < overBudget.untilMs ? { waitsFor: 'budget', ...overBudget } : null;
+}
+
+function cpuBudget({ config, spending }: PolicyState, nowMs: number): Obstacle | null {
+  const { cpuSecondsPerDay = null, reservedCpuSeconds = 0 } = config;
+  if (cpuSecondsPerDay === null) return null;
+  const recent = spending
+    .filter((cost) => cost.startedAtMs > nowMs - DAY_MS)
+    .sort((a, b) => a.startedAtMs - b.startedAtMs);
+  const spent = sum(recent.map((cost) => cost.cpuSeconds));
+  let excess = spent + reservedCpuSeconds - cpuSecondsPerDay;
+  if (excess <= 0) return null;
+  const reason = `${cpuHours(spent)} CPU hours in the last day and ${cpuHours(reservedCpuSeconds)} for the next run, the budget is ${cpuHours(cpuSecondsPerDay)}`;
+  // The oldest leave the day first.
+  for (const cost of recent) {
+    excess -= cost.cpuSeconds;
+    if (excess <= 0) return { waitsFor: 'budget', reason, untilMs: cost.startedAtMs + DAY_MS };
+  }
+  return { waitsFor: 'budget', reason, untilMs: null };
+}
+
+/** The gates in the way of any start but a person's: the first that holds. */
+function gatekeeper(state: PolicyState, nowMs: number): Obstacle | null {
+  if (state.paused) return { waitsFor: 'pause', reason: 'retraining is paused', untilMs: null };
+  return cooldown(state, nowMs) ?? runBudget(state, nowMs) ?? cpuBudget(state, nowMs) ?? foundOverBudget(state, nowMs);
+}
+
+function debounce(events: readonly PendingEvent[], config: LifecycleConfig, nowMs: number): Obstacle | null {
   const times = events.map((event) => event.receivedAtMs);
   const first = times.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
   const last = times.reduce((a, b) => Math.max(a, b), 0);
-  return Math.min(last + config.debounceMs, first + config.maxWaitMs);
+  const untilMs = Math.min(last + config.debounceMs, first + config.maxWaitMs);
+  return nowMs < untilMs ? { waitsFor: 'debounce', reason: `more events until ${iso(untilMs)}`, untilMs } : null;
 }
 
-/** What could start a run by itself, before debounce: enough rows, or confirmed drift of a champion. */
-function ready(events: readonly PendingEvent[], state: PolicyState): Ready | null {
-  if (state.championVersion !== null && !state.isChampionChanging) {
-    const opener = events.find((event) => event.kind === 'drift');
-    if (opener) return { trigger: 'drift', opener };
+/** The event that could open a run by itself: an alert about the champion, or data of which there is enough. */
+function findOpener(events: readonly PendingEvent[], state: PolicyState): PendingEvent | Obstacle {
+  const { championVersion, isChampionChanging, config, newOutcomes } = state;
+  const alert = events.find(isDrift);
+  if (alert && championVersion !== null && !isChampionChanging) return alert;
+  const data = events.filter(isData);
+  const rows = sum(data.map((event) => event.rows));
+  const [opener] = data;
+  const { minNewRows, minNewOutcomes = 0 } = config;
+  // New rows and outcomes are counted against what a champion was trained on; the first model takes what there is.
+  const isFirst = championVersion === null;
+  if (opener && (isFirst || (rows >= minNewRows && newOutcomes >= minNewOutcomes))) return opener;
+  if (alert && isChampionChanging) {
+    const reason = 'a rollout under way may replace the champion that the alerts speak of';
+    return { waitsFor: 'run', reason, untilMs: null };
   }
-  const data = events.filter((event) => event.kind === 'data');
-  const opener = data[0];
-  if (!opener) return null;
-  const rows = data.reduce((sum, event) => sum + event.rows, 0);
-  // New rows are counted against what a champion was trained on; the first model takes what there is.
-  return state.championVersion === null || rows >= state.config.minNewRows ? { trigger: 'data', opener } : null;
+  if (!opener)
+    return { waitsFor: 'rows', reason: 'the first data: there is no champion to retrain yet', untilMs: null };
+  if (rows < minNewRows) return { waitsFor: 'rows', reason: `${rows} of ${minNewRows} new rows`, untilMs: null };
+  return { waitsFor: 'outcomes', reason: `${newOutcomes} of ${minNewOutcomes} new outcomes`, untilMs: null };
 }
 
-const nothing = {
-  refuse: [],
-  coalesce: [],
-  hold: [],
-  start: null,
-  supersede: null,
-  wakeAtMs: null,
-  waitsFor: null,
-} as const;
-
-/** Decides what happens now. Calling it again with nothing changed decides the same. */
-export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan {
-  const refuse: { key: string; reason: string }[] = [];
-  const coalesce: { key: string; run: string; reason: string }[] = [];
-  const live: PendingEvent[] = [];
-  for (const event of state.pending) {
-    const reason = refusal(event, state);
-    if (reason !== null) refuse.push({ key: event.key, reason });
-    else if (event.kind === 'drift' && state.championVersion === null && state.run !== null) {
-      coalesce.push({
-        key: event.key,
-        run: state.run.run,
-        reason: 'an alert before the first champion stands behind the first run',
-      });
-    } else live.push(event);
-  }
-  const settled = { ...nothing, refuse, coalesce };
-  const holdAll = (waitsFor: string, reason: string, wakeAtMs: number | null = null): PolicyPlan => ({
-    ...settled,
-    hold: live.map((event) => ({ key: event.key, waitsFor, reason })),
-    wakeAtMs,
-    waitsFor: live.length > 0 || state.requests.length > 0 ? reason : null,
-  });
-  const withSlot = (start: RunStart): PolicyPlan => {
-    if (state.run === null) return { ...settled, start };
-    const held = holdAll('run', `${state.run.run} is under way`);
-    // Only newer data or a person's wish makes a better candidate: alerts alone would train the same one again, and a
-    // detector that repeats itself would never let anybody decide.
-    const isNewer = start.request !== null || live.some((event) => event.kind === 'data');
-    const gives = isNewer && state.run.awaiting && state.config.onNewer === 'supersede' && !state.run.superseding;
-    return gives ? { ...held, supersede: state.run.run } : held;
-  };
-
-  const [request] = state.requests;
-  if (request) {
-    // A person's start is past all but single flight; a changed definition waits like an event. Events that wait go along.
-    if (request.trigger === 'definition') {
-      if (state.paused) return holdAll('pause', 'retraining is paused');
-      const gate = gatekeeper(state, nowMs);
-      if (gate) return holdAll(gate.waitsFor, gate.reason, gate.untilMs);
-    }
-    return withSlot({
-      trigger: request.trigger,
-      eventKeys: live.map((event) => event.key),
-      request,
-      reason: request.reason ?? `asked for by ${request.actor}`,
-    });
-  }
-  if (live.length === 0) return settled;
-  if (state.paused) return holdAll('pause', 'retraining is paused');
-  const what = ready(live, state);
-  if (!what) {
-    if (state.isChampionChanging && live.some((event) => event.kind === 'drift')) {
-      return holdAll('run', 'a rollout under way may replace the champion that the alerts speak of');
-    }
-    const rows = live.reduce((sum, event) => sum + event.rows, 0);
-    return rows > 0
-      ? holdAll('rows', `${rows} of ${state.config.minNewRows} new rows`)
-      : holdAll('rows', 'the first data: there is no champion to retrain yet');
-  }
-  const quietAtMs = debounceEnd(live, state.config);
-  if (nowMs < quietAtMs)
-    return holdAll('debounce', `more events until ${new Date(quietAtMs).toISOString()}`, quietAtMs);
-  const gate = gatekeeper(state, nowMs);
-  if (gate) return holdAll(gate.waitsFor, gate.reason, gate.untilMs);
-  const others = live.filter((event) => event !== what.opener).map((event) => event.key);
-  return withSlot({
-    trigger: what.trigger,
-    eventKeys: [what.opener.key, ...others],
-    request: null,
-    reason: startReason(what, live),
-  });
-}
-
-function startReason(what: Ready, events: readonly PendingEvent[]): string {
-  const data = events.filter((event) => event.kind === 'data');
+function startReason(opener: PendingEvent, events: readonly PendingEvent[]): string {
+  const data = events.filter(isData);
   const drift = events.length - data.length;
-  const rows = data.reduce((sum, event) => sum + event.rows, 0);
+  const rows = sum(data.map((event) => event.rows));
   const parts = [
     data.length > 0 ? `${rows} new rows in ${data.length} ${data.length === 1 ? 'arrival' : 'arrivals'}` : null,
     drift > 0 ? `${drift} drift ${drift === 1 ? 'alert' : 'alerts'}` : null,
   ].filter((part) => part !== null);
-  return what.trigger === 'drift' ? `drift confirmed: ${parts.reverse().join(', ')}` : parts.join(', ');
+  return opener.kind === 'drift' ? `drift confirmed: ${parts.reverse().join(', ')}` : parts.join(', ');
+}
+
+/** A request first, then what the events ask for. */
+function wanted(live: readonly PendingEvent[], state: PolicyState, nowMs: number): RunStart | Obstacle | null {
+  const [request] = state.requests;
+  if (request) {
+    // A person's start is past all but single flight; the others wait like an event. Events that wait go along.
+    const gate = request.trigger === 'manual' ? null : gatekeeper(state, nowMs);
+    const reason = request.reason ?? `asked for by ${request.actor ?? request.trigger}`;
+    return gate ?? { trigger: request.trigger, eventKeys: live.map((event) => event.key), request, reason };
+  }
+  if (live.length === 0) return null;
+  if (state.paused) return gatekeeper(state, nowMs);
+  const opener = findOpener(live, state);
+  if ('waitsFor' in opener) return opener;
+  const obstacle = debounce(live, state.config, nowMs) ?? gatekeeper(state, nowMs);
+  if (obstacle) return obstacle;
+  const others = live.filter((event) => event !== opener).map((event) => event.key);
+  return {
+    trigger: opener.kind,
+    eventKeys: [opener.key, ...others],
+    request: null,
+    reason: startReason(opener, live),
+  };
+}
+
+/** Events that can lead to a run, and the answer to those that cannot. */
+function sift(state: PolicyState) {
+  const refuse: { key: string; reason: string }[] = [];
+  const coalesce: { key: string; run: string; reason: string }[] = [];
+  const live: PendingEvent[] = [];
+  const reported = state.pending.flatMap((event) => reportedWindow(event, state.championVersion) ?? []);
+  const told = confirmation([...state.driftWindows, ...reported], state.config.confirmDrift);
+  for (const event of state.pending) {
+    const reason = refusal(event, state, told);
+    if (reason !== null) refuse.push({ key: event.key, reason });
+    else if (event.kind === 'drift' && state.championVersion === null && state.run !== null) {
+      const why = 'an alert before the first champion stands behind the first run';
+      coalesce.push({ key: event.key, run: state.run.run, reason: why });
+    } else live.push(event);
+  }
+  return { refuse, coalesce, live };
+}
+
+/** Decides what happens now. Calling it again with nothing changed decides the same. */
+export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan {
+  const { refuse, coalesce, live } = sift(state);
+  const settled = { refuse, coalesce, hold: [], start: null, supersede: null, wakeAtMs: null, waitsFor: null };
+  const held = ({ waitsFor, reason, untilMs }: Obstacle): PolicyPlan => ({
+    ...settled,
+    hold: live.map((event) => ({ key: event.key, waitsFor, reason })),
+    wakeAtMs: untilMs,
+    waitsFor: reason,
+  });
+  const next = wanted(live, state, nowMs);
+  if (next === null) return settled;
+  if ('waitsFor' in next) return held(next);
+  const { run } = state;
+  if (run === null) return { ...settled, start: next };
+  // Only newer data or a person's wish make a better candidate: alerts alone would train the same one again, and a
+  // detector that repeats itself would never let anybody decide. Nor does a schedule.
+  const isNewer = (next.request !== null && next.request.trigger !== 'schedule') || live.some(isData);
+  const gives = isNewer && run.awaiting && state.config.onNewer === 'supersede' && !run.superseding;
+  const waiting = held({ waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null });
+  return gives ? { ...waiting, supersede: run.run } : waiting;
 }

@@ -1,6 +1,7 @@
 /** What stands where for a model: read from the registry only. */
 import { durationMs } from '../contracts/duration.ts';
 import { planStep } from '../domain/rollout.ts';
+import { nextMoment } from '../domain/schedule.ts';
 import type { ModelRecord, Registry } from '../ports/registry.ts';
 
 export async function statusOf(registry: Registry, record: ModelRecord, now: Date) {
@@ -21,6 +22,8 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
   const waiting = approvals.find((approval) => approval.model === model);
   const fates = held.flatMap((event) => event.fates.filter((fate) => fate.model === model && fate.fate === 'held'));
   const every = record.document.monitoring ? durationMs(record.document.monitoring.every) : null;
+  const { schedule } = record.document.retraining;
+  const nextScheduled = schedule ? nextMoment(schedule, now.getTime()) : null;
   return {
     model,
     dataset: record.document.dataset,
@@ -41,6 +44,7 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
     held: { events: fates.length, waitsFor: fates[0]?.waitsFor ?? null, reason: fates[0]?.reason ?? null },
     verdict: sweep?.verdict ?? null,
     lastSweep: sweep ? { windowEnd: sweep.windowEnd, verdict: sweep.verdict, reason: sweep.reason } : null,
+    nextSchedule: nextScheduled === null ? null : new Date(nextScheduled).toISOString(),
     nextSweep: every === null ? null : new Date(Math.ceil(now.getTime() / every) * every).toISOString(),
     paused,
   };

@@ -2,9 +2,11 @@
 
 import type { SourceColumn } from '../contracts/data.ts';
 import type { DatasetDocument, ModelDocument, PolicyDocument } from '../contracts/documents.ts';
+import { durationMs } from '../contracts/duration.ts';
 import type { Metric, Task } from '../contracts/values.ts';
 import { matchesModel } from '../domain/approval.ts';
 import { selectColumns } from '../domain/features.ts';
+import { scheduleProblem } from '../domain/schedule.ts';
 import type { DataEngine } from '../ports/data.ts';
 import { type LocatedDocument, type Problem, readDocuments } from './documents.ts';
 
@@ -85,6 +87,20 @@ function checkRollout(model: ModelDocument, report: Report): void {
     report(['retraining', 'confirm_drift'], 'windows must not be more than `of`');
 }
 
+function checkRetraining({ retraining, training }: ModelDocument, report: Report): void {
+  const { schedule, budget } = retraining;
+  const problem = schedule ? scheduleProblem(schedule) : null;
+  if (problem !== null) report(['retraining', 'schedule'], problem);
+  const { limits } = training;
+  const reserved = (durationMs(limits.time) / 3_600_000) * limits.cpu;
+  if (budget?.cpu_hours_per_day !== undefined && budget.cpu_hours_per_day < reserved) {
+    report(
+      ['retraining', 'budget', 'cpu_hours_per_day'],
+      `${budget.cpu_hours_per_day} is less than one run reserves: training.limits.time ${limits.time} on ${limits.cpu} cores are ${reserved} CPU hours, so none would ever start`,
+    );
+  }
+}
+
 async function checkSql(
   model: ModelDocument,
   files: ProjectFiles,
@@ -157,6 +173,7 @@ export async function checkProject(files: ProjectFiles, known: Known, engine: Da
     else checkDatasetUse(document, dataset, report);
     checkMetrics(document, report);
     checkRollout(document, report);
+    checkRetraining(document, report);
     await checkSql(document, files, registered?.columns ?? [], engine, report);
     if (
       ![...policies, ...known.policies].some((policy) =>

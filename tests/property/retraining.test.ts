@@ -1,7 +1,8 @@
 /** The retraining policy for any state: no event is lost or told twice, and no run starts beside another. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { confirmedByWindows, DAY_MS, decideRetraining } from '../../src/domain/retraining.ts';
+import { confirmation } from '../../src/domain/confirmation.ts';
+import { DAY_MS, decideRetraining } from '../../src/domain/retraining.ts';
 import { anyState, driftWindows, NOW } from '../support/policy-state.ts';
 
 const holds = (body: (state: Parameters<typeof decideRetraining>[0]) => void): void =>
@@ -91,15 +92,15 @@ describe('decideRetraining', () => {
   });
 });
 
-describe('confirmedByWindows', () => {
+describe('confirmation', () => {
   const rules = fc.record({ windows: fc.integer({ min: 1, max: 4 }), of: fc.integer({ min: 1, max: 5 }) });
 
   it('does not depend on the order in which windows were told, nor on being told twice', () => {
     fc.assert(
       fc.property(driftWindows, rules, (windows, rule) => {
-        const answer = confirmedByWindows(windows, rule);
-        expect(confirmedByWindows([...windows].reverse(), rule)).toBe(answer);
-        expect(confirmedByWindows([...windows, ...windows], rule)).toBe(answer);
+        const answer = confirmation(windows, rule).confirmed;
+        expect(confirmation([...windows].reverse(), rule).confirmed).toBe(answer);
+        expect(confirmation([...windows, ...windows], rule).confirmed).toBe(answer);
       }),
       { numRuns: 2_000 },
     );
@@ -108,7 +109,7 @@ describe('confirmedByWindows', () => {
   it('is confirmed only by enough drifted windows that do not overlap', () => {
     fc.assert(
       fc.property(driftWindows, rules, (windows, rule) => {
-        if (!confirmedByWindows(windows, rule)) return;
+        if (!confirmation(windows, rule).confirmed) return;
         let disjoint = 0;
         let end = Number.NEGATIVE_INFINITY;
         for (const window of windows.filter((one) => one.drifted).sort((a, b) => a.endMs - b.endMs)) {

@@ -31,6 +31,9 @@ export const state = (change: Partial<PolicyState> = {}): PolicyState => ({
   lastRunEndedMs: null,
   paused: false,
   driftWindows: [],
+  spending: [],
+  newOutcomes: 0,
+  overBudget: null,
   ...change,
 });
 
@@ -77,25 +80,30 @@ const anyEvent = (key: string) =>
       ),
   );
 
+export const anyConfig: fc.Arbitrary<LifecycleConfig> = fc.record({
+  definitionDigest: fc.constant('d'.repeat(64)),
+  triggers: fc.subarray(['data', 'drift', 'definition'] as const),
+  debounceMs: fc.constantFrom(0, 2 * MINUTE, 20 * MINUTE),
+  maxWaitMs: fc.constantFrom(0, 30 * MINUTE),
+  cooldownMs: fc.constantFrom(0, 60 * MINUTE),
+  minNewRows: fc.constantFrom(0, 150, 1_000),
+  confirmDrift: fc.constantFrom({ windows: 1, of: 1 }, { windows: 2, of: 3 }),
+  runsPerDay: fc.constantFrom(null, 1, 3),
+  onNewer: fc.constantFrom('supersede' as const, 'hold' as const),
+  minNewOutcomes: fc.constantFrom(0, 100),
+  cpuSecondsPerDay: fc.constantFrom(null, 7_200),
+  reservedCpuSeconds: fc.constantFrom(0, 3_600),
+});
+
 export const anyState: fc.Arbitrary<PolicyState> = fc.record({
-  config: fc.record({
-    definitionDigest: fc.constant('d'.repeat(64)),
-    triggers: fc.subarray(['data', 'drift', 'definition'] as const),
-    debounceMs: fc.constantFrom(0, 2 * MINUTE, 20 * MINUTE),
-    maxWaitMs: fc.constantFrom(0, 30 * MINUTE),
-    cooldownMs: fc.constantFrom(0, 60 * MINUTE),
-    minNewRows: fc.constantFrom(0, 150, 1_000),
-    confirmDrift: fc.constantFrom({ windows: 1, of: 1 }, { windows: 2, of: 3 }),
-    runsPerDay: fc.constantFrom(null, 1, 3),
-    onNewer: fc.constantFrom('supersede' as const, 'hold' as const),
-  }),
+  config: anyConfig,
   pending: fc
     .integer({ min: 0, max: 8 })
     .chain((length) => fc.tuple(...Array.from({ length }, (_, index) => anyEvent(`e${index}`)))),
   requests: fc.array(
     fc.record({
       requestId: fc.uuid(),
-      trigger: fc.constantFrom('manual' as const, 'definition' as const),
+      trigger: fc.constantFrom('manual' as const, 'definition' as const, 'schedule' as const),
       actor: fc.constant('olga'),
       reason: fc.constant(null),
     }),
@@ -108,4 +116,14 @@ export const anyState: fc.Arbitrary<PolicyState> = fc.record({
   lastRunEndedMs: fc.option(ago(120 * MINUTE)),
   paused: fc.boolean(),
   driftWindows,
+  spending: fc.array(
+    fc.record({ startedAtMs: ago(48 * 60 * MINUTE), cpuSeconds: fc.integer({ min: 0, max: 4_000 }) }),
+    {
+      maxLength: 5,
+    },
+  ),
+  newOutcomes: fc.integer({ min: 0, max: 200 }),
+  overBudget: fc.option(
+    ago(120 * MINUTE).map((at) => ({ reason: 'another start came first', untilMs: at + 60 * MINUTE })),
+  ),
 });

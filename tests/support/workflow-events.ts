@@ -14,3 +14,13 @@ export function alert(
   const window = { start: new Date(hour * HOUR_MS).toISOString(), end: new Date((hour + 1) * HOUR_MS).toISOString() };
   return event('drift', `${model}-${id}`, model, { model, kind: 'data', window, features: [], ...more });
 }
+
+/** So many outcomes of predictions. */
+export function labels(model: string, id: string, count: number): IncomingEvent {
+  const given = Array.from({ length: count }, (_, index) => ({
+    id: `${id}-${index}`,
+    label: '1',
+    time: '2026-01-01T00:00:00Z',
+  }));
+  return { ...event('labels', `${model}-${id}`, model, { model, labels: given }), labels: given };
+}

@@ -32,6 +32,8 @@ describe('a definition', () => {
         minNewRows: 0,
       },
       ...{ confirmDrift: { windows: 2, of: 3 }, runsPerDay: null, onNewer: 'supersede' },
+      // Half an hour on two cores.
+      ...{ minNewOutcomes: 0, cpuSecondsPerDay: null, reservedCpuSeconds: 3_600, schedule: null },
     });
     expect(runSettings(model())).toMatchObject({ approvalRequired: 1, remindMs: DAY, expiresMs: 7 * DAY });
     expect(rolloutAnalysis(model())).toEqual({ maxErrorRateIncrease: 0.01, maxLatencyP95Ratio: 1.5 });

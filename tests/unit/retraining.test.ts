@@ -1,6 +1,7 @@
 /** The retraining policy by example: what each setting does, and which reason a person reads. */
 import { describe, expect, it } from 'vitest';
-import { confirmedByWindows, DAY_MS, decideRetraining } from '../../src/domain/retraining.ts';
+import { confirmation } from '../../src/domain/confirmation.ts';
+import { DAY_MS, decideRetraining } from '../../src/domain/retraining.ts';
 import { config, data, drift, MINUTE, NOW, state } from '../support/policy-state.ts';
 
 const decide = (change: Parameters<typeof state>[0]) => decideRetraining(state(change), NOW);
@@ -112,7 +113,7 @@ describe('an alert', () => {
     ['stable', drift('d', { verdict: 'stable' }), /stable/],
     ['suspected', drift('d', { verdict: 'suspected' }), /suspected, not retraining/],
     ['of another version', drift('d', { version: 2 }), /version 2; the champion is version 1/],
-    ['alone', drift('d', window(1)), /fewer than 2 of the last 3/],
+    ['alone', drift('d', window(1)), /1 of the last 3 windows drifted, 2 must/],
   ])('%s is refused with its reason', (_what, event, reason) => {
     expect(decide({ pending: [event] }).refuse).toEqual([{ key: 'd', reason: expect.stringMatching(reason) }]);
   });
@@ -140,7 +141,7 @@ describe('an alert', () => {
   });
 });
 
-describe('confirmedByWindows', () => {
+describe('confirmation', () => {
   const at = (start: number, drifted = true, length = 10) => ({ startMs: start, endMs: start + length, drifted });
   it.each([
     ['two of the last three', [at(0), at(10, false), at(20)], true],
@@ -150,6 +151,6 @@ describe('confirmedByWindows', () => {
     ['the same window told by two detectors: drifted wins', [at(0), at(10, false), at(10, true)], true],
     ['none', [], false],
   ])('%s', (_what, windows, expected) => {
-    expect(confirmedByWindows(windows, { windows: 2, of: 3 })).toBe(expected);
+    expect(confirmation(windows, { windows: 2, of: 3 }).confirmed).toBe(expected);
   });
 });

@@ -1,5 +1,6 @@
 /** The retraining policy over time, in the lifecycle: what holds a start back, and what lets it go. */
 import { expect, it } from 'vitest';
+import { labels } from '../support/workflow-events.ts';
 import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
 import { inSkippedTime } from '../support/workflow-time.ts';
 
@@ -94,4 +95,57 @@ it('pause holds what arrives, resume lets it start; a start by hand is past it',
     waitsFor: expect.stringContaining('paused-000001'),
   });
   await loop.waiting('paused-000002');
+});
+
+it('CPU budget: what a run reserves is held back before it starts, and what it took counts after', async () => {
+  const { loop, skip } = server();
+  loop.behaviours.set('costly', { rmse: 3 });
+  // Each run reserves an hour of two cores; the trainer of this test takes seconds.
+  const retraining = { budget: { cpu_hours_per_day: 1.5 } };
+  await loop.apply(definition('costly', { retraining }));
+  await loop.publishData('costly', '1');
+  const first = await loop.ended('costly-000001');
+  expect(first.cpuSeconds.reserved).toBe(3_600);
+  expect(first.cpuSeconds.spent).toBeLessThan(1_800);
+  // Little was taken, so there is room for another.
+  await loop.publishData('costly', '2');
+  await loop.ended('costly-000002');
+  await loop.apply(definition('costly', { retraining: { budget: { cpu_hours_per_day: 1 } } }));
+  const third = await loop.publishData('costly', '3');
+  await held(loop, 'costly', third, 'budget');
+  expect((await loop.fateOf('costly', third))?.reason).toMatch(/CPU hours in the last day and 1.00 for the next run/);
+  await skip('1507m');
+  await loop.ended('costly-000003');
+});
+
+it('a schedule starts a run at its moment, without events, and those that wait go along', async () => {
+  const { loop, skip } = server();
+  await loop.apply(
+    definition('clocked', { retraining: { triggers: ['data'], min_new_rows: 1_000, schedule: { cron: '7 3 * * *' } } }),
+  );
+  await loop.ship('clocked', 'first');
+  const few = await loop.publishData('clocked', 'few', 10);
+  await held(loop, 'clocked', few, 'rows');
+  const { nextScheduleMs } = await loop.lifecycleStatus('clocked');
+  expect(new Date(nextScheduleMs ?? 0).toISOString()).toMatch(/T03:07:00.000Z$/);
+  await skip('1447m');
+  await loop.waiting('clocked-000002');
+  expect(await loop.registry.run('clocked-000002')).toMatchObject({
+    ...{ trigger: 'schedule', requester: null, eventKeys: [few] },
+    reason: `scheduled for ${new Date(nextScheduleMs ?? 0).toISOString()}`,
+  });
+});
+
+it('min_new_outcomes: data waits until the outcomes of enough predictions are known', async () => {
+  const { loop, skip } = server();
+  await loop.apply(definition('joined', { retraining: { min_new_outcomes: 3 } }));
+  await loop.ship('joined', 'first');
+  const data = await loop.publishData('joined', 'a');
+  await held(loop, 'joined', data, 'outcomes');
+  await loop.publish(labels('joined', 'l1', 2));
+  await skip('8m');
+  expect(await loop.fateOf('joined', data)).toMatchObject({ waitsFor: 'outcomes' });
+  await loop.publish(labels('joined', 'l2', 1));
+  await skip('8m');
+  await loop.waiting('joined-000002');
 });

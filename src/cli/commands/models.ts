@@ -35,6 +35,9 @@ function sweepLine({ model, lastSweep, nextSweep }: ModelStatus): string | null 
   return `${model}: ${verdict} at ${when(lastSweep.windowEnd)}: ${lastSweep.reason}; next sweep ${when(nextSweep)}`;
 }
 
+const scheduleLine = ({ model, nextSchedule }: ModelStatus): string | null =>
+  nextSchedule === null ? null : `${model}: next scheduled run ${when(nextSchedule)}`;
+
 export function modelCommands(program: Command, { api, actor, exit }: Context): void {
   program
     .command('models')
@@ -48,7 +51,7 @@ export function modelCommands(program: Command, { api, actor, exit }: Context): 
     });
   program
     .command('status')
-    .description('champion, run under way, what waits for whom, last verdict, next sweep')
+    .description('champion, run under way, what waits for whom, last verdict, next schedule and sweep')
     .argument('[model]')
     .option(...JSON_OPTION)
     .action(async (model, { json }) => {
@@ -58,7 +61,7 @@ export function modelCommands(program: Command, { api, actor, exit }: Context): 
         : [await api.get<ModelStatus>(modelPath(model))];
       if (json) return printJson(all ? found : found[0]);
       print(table(STATUS_HEAD, found.map(statusRow)));
-      for (const line of found.map(sweepLine)) if (line !== null) print(line);
+      for (const line of found.flatMap((one) => [scheduleLine(one), sweepLine(one)])) if (line !== null) print(line);
     });
 
   /** Follows a run until it needs a person or has ended. */

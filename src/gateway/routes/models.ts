@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { ModelRecord } from '../../ports/registry.ts';
 import { applyProject } from '../apply.ts';
 import { ApiError, notFound } from '../errors.ts';
+import { historyOf } from '../history.ts';
 import type { Updates } from '../lifecycles.ts';
 import type { Services } from '../services.ts';
 import { statusOf } from '../status.ts';
@@ -57,6 +58,11 @@ export const modelRoutes =
       '/api/v1/models/:model',
       { schema: { summary: 'Status of a model', params: modelParams } },
       async ({ params }) => statusOf(registry, await known(params.model), now()),
+    );
+    app.get(
+      '/api/v1/models/:model/history',
+      { schema: { summary: 'What came in and what was made of it, for a simulation', params: modelParams } },
+      async ({ params }) => historyOf(registry, await known(params.model)),
     );
     app.get(
       '/api/v1/models/:model/versions',
