@@ -65,6 +65,7 @@ export async function startGateway(
     drift: createDriftDetector(),
     logger,
     now,
+    eventRetentionMs: settings.eventRetentionMs,
   };
   const surroundings = createSurroundings({
     scratchRoot: join(settings.home, 'scratch', 'gateway'),

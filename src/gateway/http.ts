@@ -11,6 +11,7 @@ import { ApiError } from './errors.ts';
 import type { Health } from './health.ts';
 import type { Updates } from './lifecycles.ts';
 import type { GatewayMetrics } from './metrics.ts';
+import { deadLetterRoutes } from './routes/dead-letters.ts';
 import { eventRoutes } from './routes/events.ts';
 import { modelRoutes } from './routes/models.ts';
 import { runRoutes } from './routes/runs.ts';
@@ -72,6 +73,7 @@ export async function createHttp(
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 
   await app.register(eventRoutes(services));
+  await app.register(deadLetterRoutes(services));
   await app.register(modelRoutes(services, updates));
   await app.register(runRoutes(services, updates));
   await app.ready();

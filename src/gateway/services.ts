@@ -17,4 +17,6 @@ export interface Services {
   readonly drift: DriftDetector;
   readonly logger: Logger;
   readonly now: () => Date;
+  /** How long settled events are kept; null: for ever. */
+  readonly eventRetentionMs: number | null;
 }

@@ -73,14 +73,13 @@ export interface EventBus {
    */
   subscribe(options: SubscribeOptions): Promise<Subscription>;
   /**
-   * The first record of a partition, from an offset on or from a time on, for which `wanted` says so; undefined when there is none, or none any
-   * more. It reads at most `limit` records.
+   * The first record for which `wanted` says so, of a partition from an offset on, or of all partitions from a time on; undefined when there is none,
+   * or none any more. It reads at most `limit` records, in order within a partition.
    */
   find(
     place: {
       readonly topic: TopicName;
-      readonly partition: number;
-      readonly from: { readonly offset: string } | { readonly timeMs: number };
+      readonly from: { readonly partition: number; readonly offset: string } | { readonly timeMs: number };
       readonly limit: number;
     },
     wanted: (record: BusRecord) => boolean,

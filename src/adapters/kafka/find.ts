@@ -1,4 +1,4 @@
-/** Reads a partition from a place on until a record is found. kafkajs reads by consumers of groups only, so it is one for this once. */
+/** Reads a topic from a place on until a record is found. kafkajs reads by consumers of groups only, so it is one for this once. */
 import type { Admin, Kafka } from 'kafkajs';
 import type { Logger } from 'pino';
 import type { BusRecord, EventBus } from '../../ports/bus.ts';
@@ -18,23 +18,27 @@ interface Finder {
 }
 type Place = Parameters<EventBus['find']>[0];
 
-/** Where to begin, and where the partition ends; null when there is nothing between. */
-async function rangeOf(
-  { admin, topicPrefix }: Finder,
-  { topic, partition, from }: Place,
-): Promise<{ readonly start: bigint; readonly end: bigint } | null> {
+interface Range {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+/** Where to begin in each partition, and where it ends; without those that have nothing between. */
+async function rangesOf({ admin, topicPrefix }: Finder, { topic, from }: Place): Promise<ReadonlyMap<number, Range>> {
   const name = topicPrefix + topic;
-  const bounds = (await admin.fetchTopicOffsets(name)).find((one) => one.partition === partition);
-  if (!bounds) return null;
-  const wanted =
+  const starts =
     'offset' in from
-      ? from.offset
-      : (await admin.fetchTopicOffsetsByTimestamp(name, from.timeMs)).find((one) => one.partition === partition)
-          ?.offset;
-  if (wanted === undefined || BigInt(wanted) < 0n) return null;
-  const start = BigInt(wanted) < BigInt(bounds.low) ? BigInt(bounds.low) : BigInt(wanted);
-  const end = BigInt(bounds.high);
-  return start < end ? { start, end } : null;
+      ? new Map([[from.partition, from.offset]])
+      : new Map(
+          (await admin.fetchTopicOffsetsByTimestamp(name, from.timeMs)).map((one) => [one.partition, one.offset]),
+        );
+  const ranges = new Map<number, Range>();
+  for (const { partition, low, high } of await admin.fetchTopicOffsets(name)) {
+    const wanted = BigInt(starts.get(partition) ?? -1);
+    const start = wanted < BigInt(low) ? BigInt(low) : wanted;
+    if (wanted >= 0n && start < BigInt(high)) ranges.set(partition, { start, end: BigInt(high) });
+  }
+  return ranges;
 }
 
 export async function findRecord(
@@ -42,10 +46,10 @@ export async function findRecord(
   place: Place,
   wanted: (record: BusRecord) => boolean,
 ): Promise<BusRecord | undefined> {
-  const range = await rangeOf(finder, place);
-  if (!range) return undefined;
+  const ranges = new Map(await rangesOf(finder, place));
+  if (ranges.size === 0) return undefined;
   const { kafka, admin, topicPrefix, logger, id } = finder;
-  const { topic, partition, limit } = place;
+  const { topic, limit } = place;
   const name = topicPrefix + topic;
   const groupId = `${topicPrefix}find-${id}`;
   const consumer = kafka.consumer({ groupId, allowAutoTopicCreation: false, maxWaitTimeInMs: 100 });
@@ -56,12 +60,12 @@ export async function findRecord(
     return await new Promise<BusRecord | undefined>((resolve, reject) => {
       let seen = 0;
       timer = setTimeout(
-        () => reject(new Error(`${topic}/${partition} could not be read within ${TIMEOUT_MS / 1000} s`)),
+        () => reject(new Error(`topic ${topic} could not be read within ${TIMEOUT_MS / 1000} s`)),
         TIMEOUT_MS,
       );
       consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
       consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-        const others = (payload.memberAssignment[name] ?? []).filter((one) => one !== partition);
+        const others = (payload.memberAssignment[name] ?? []).filter((one) => !ranges.has(one));
         if (others.length > 0) consumer.pause([{ topic: name, partitions: others }]);
       });
       consumer
@@ -69,20 +73,22 @@ export async function findRecord(
           autoCommit: false,
           eachBatchAutoResolve: true,
           eachBatch: ({ batch }) => {
-            if (batch.partition !== partition) return Promise.resolve();
+            const range = ranges.get(batch.partition);
+            if (!range) return Promise.resolve();
             for (const message of batch.messages) {
               if (BigInt(message.offset) < range.start) continue;
-              const record = busRecord(topic, partition, message);
+              const record = busRecord(topic, batch.partition, message);
               seen += 1;
               if (unpackProblem(message) === undefined && wanted(record)) resolve(record);
               if (seen >= limit) resolve(undefined);
             }
-            if (BigInt(batch.lastOffset()) + 1n >= range.end) resolve(undefined);
+            if (BigInt(batch.lastOffset()) + 1n >= range.end) ranges.delete(batch.partition);
+            if (ranges.size === 0) resolve(undefined);
             return Promise.resolve();
           },
         })
         .catch(reject);
-      consumer.seek({ topic: name, partition, offset: String(range.start) });
+      for (const [partition, { start }] of ranges) consumer.seek({ topic: name, partition, offset: String(start) });
     });
   } finally {
     clearTimeout(timer);

@@ -10,25 +10,59 @@ import { ApiError, notFound } from '../errors.ts';
 import { intakeEvent } from '../intake.ts';
 import type { Services } from '../services.ts';
 
-export function showEvent(event: EventRecord) {
+const OPEN_FATES: readonly string[] = ['received', 'held'];
+
+/** From the moment it was published to its fate, in milliseconds; null while that is open, or where a publisher's clock is ahead. */
+function latencyMs(publishedAt: string | null, fate: EventRecord['fates'][number]): number | null {
+  if (publishedAt === null || OPEN_FATES.includes(fate.fate)) return null;
+  const ms = Date.parse(fate.at) - Date.parse(publishedAt);
+  return ms >= 0 ? ms : null;
+}
+
+/** @param keepMs how long it is kept once it is settled; null: for ever */
+export function showEvent(event: EventRecord, keepMs: number | null) {
   const { source, id } = parseEventKey(event.key);
+  const { publishedAt, receivedAt } = event;
+  const lastChange = [receivedAt, ...event.fates.map((one) => one.at), ...event.deliveries.map((one) => one.at)]
+    .sort()
+    .at(-1);
   return {
     source,
     id,
     type: event.type,
     target: event.target,
-    receivedAt: event.receivedAt,
+    publishedAt,
+    receivedAt,
     settled: event.settled,
+    /** From when on it may be forgotten. */
+    expiresAt:
+      event.settled && keepMs !== null && lastChange !== undefined
+        ? new Date(Date.parse(lastChange) + keepMs).toISOString()
+        : null,
+    /** 1, or more for a dead letter that was mended. */
+    attempts: Math.max(1, ...event.deliveries.map((one) => one.attempt)),
     deliveries: event.deliveries,
-    fates: event.fates.filter((fate) => fate.model !== '' || event.fates.length === 1),
+    fates: event.fates
+      .filter((fate) => fate.model !== '' || event.fates.length === 1)
+      .map((fate) => ({ ...fate, latencyMs: latencyMs(publishedAt, fate) })),
   };
 }
 
 export type ShownEvent = ReturnType<typeof showEvent>;
 
+/** HTTP's binary mode writes what is not printable ASCII percent-encoded. */
+function attributeText(name: string, text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll(/%(?![0-9a-f]{2})/gi, '%25'));
+  } catch {
+    throw new ApiError(400, `header ${name} is not UTF-8, percent-encoded; none was taken`);
+  }
+}
+
 export const eventRoutes =
-  ({ registry, bus, logger }: Services): FastifyPluginAsyncZod =>
+  ({ registry, bus, logger, eventRetentionMs }: Services): FastifyPluginAsyncZod =>
   async (app) => {
+    const show = (event: EventRecord): ShownEvent => showEvent(event, eventRetentionMs);
     app.addContentTypeParser(
       ['application/cloudevents+json', 'application/cloudevents-batch+json'],
       { parseAs: 'string' },
@@ -51,7 +85,9 @@ export const eventRoutes =
         const events: unknown[] = isBinary
           ? [
               {
-                ...Object.fromEntries(attributes.map(([name, value]) => [name.slice(3), String(value)])),
+                ...Object.fromEntries(
+                  attributes.map(([name, value]) => [name.slice(3), attributeText(name, String(value))]),
+                ),
                 datacontenttype: 'application/json',
                 data: request.body,
               },
@@ -103,6 +139,9 @@ export const eventRoutes =
     const listQuery = z.object({
       model: z.string().optional(),
       fate: z.enum(FATES).optional(),
+      run: z.string().optional(),
+      type: z.string().optional(),
+      since: z.iso.datetime({ offset: true }).optional(),
       limit: z.coerce.number().int().min(1).max(1_000).default(50),
       before: z.string().optional(),
     });
@@ -110,14 +149,18 @@ export const eventRoutes =
       '/api/v1/events',
       { schema: { summary: 'Events, newest first', querystring: listQuery } },
       async ({ query }) => {
-        const { model, fate, before } = query;
+        const { model, fate, run, type, since, before } = query;
         const events = await registry.events({
           limit: query.limit,
           ...(model === undefined ? {} : { model }),
           ...(fate === undefined ? {} : { fate }),
+          ...(run === undefined ? {} : { run }),
+          ...(type === undefined ? {} : { type }),
+          // As the registry writes times, since it compares texts.
+          ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
           ...(before === undefined ? {} : { before }),
         });
-        return events.map(showEvent);
+        return events.map(show);
       },
     );
 
@@ -126,7 +169,7 @@ export const eventRoutes =
       { schema: { summary: 'One event', querystring: z.object({ ref: z.string() }) } },
       async ({ query }) => {
         const event = await registry.event(query.ref);
-        if (event) return showEvent(event);
+        if (event) return show(event);
         const [found, ...others] = await registry.eventsById(query.ref);
         if (!found) throw notFound(`event ${query.ref}`, 'name its id, or "SOURCE ID"');
         if (others.length > 0)
@@ -134,21 +177,11 @@ export const eventRoutes =
             409,
             `several sources use the id ${query.ref}: ${[found, ...others].map((one) => `"${one.key}"`).join(', ')}; name one of these`,
           );
-        return showEvent(found);
+        return show(found);
       },
     );
 
     app.get('/api/v1/events/counts', { schema: { summary: 'Deliveries by fate, each counted once' } }, () =>
       registry.deliveryCounts(),
-    );
-    app.get(
-      '/api/v1/dead-letters',
-      {
-        schema: {
-          summary: 'Dead letters, newest first',
-          querystring: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(50) }),
-        },
-      },
-      ({ query }) => registry.deadLetters(query.limit),
     );
   };
