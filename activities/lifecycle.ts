@@ -10,7 +10,6 @@ import { lifecycleConfig, rolloutAnalysis, rolloutSteps } from '../src/domain/co
 import { rollbackRequestKey, rolloutRequestKey, rolloutWorkflowId, runWorkflowId } from '../src/domain/ids.ts';
 import { DAY_MS } from '../src/domain/retraining.ts';
 import { onlyChampion } from '../src/domain/rollout.ts';
-import { nextMoment } from '../src/domain/schedule.ts';
 import { pendingEvent } from '../src/ports/pending-event.ts';
 import type { DeploymentRecord, RunRecord } from '../src/ports/registry.ts';
 import { required } from './failures.ts';
@@ -48,7 +47,7 @@ const activeRollout = (record: DeploymentRecord): m.ActiveRollout => ({
   toVersion: record.toVersion,
 });
 
-export function createLifecycleActivities({ registry, messenger, surroundings }: Ports) {
+export function createLifecycleActivities({ registry, messenger, schedules, surroundings }: Ports) {
   const now = (): string => surroundings.now().toISOString();
 
   async function documentOf(model: string, definitionDigest: string | null): Promise<ModelDocument> {
@@ -116,7 +115,7 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
         paused: paused !== null,
         spending: await spending(model),
         newOutcomes: record && record.document.retraining.min_new_outcomes > 0 ? await newOutcomes(model) : 0,
-        nextScheduleMs: schedule ? nextMoment(schedule, nowMs) : null,
+        nextScheduleMs: schedule ? schedules.nextMoment(schedule, nowMs) : null,
       };
     },
 
@@ -134,7 +133,7 @@ export function createLifecycleActivities({ registry, messenger, surroundings }:
     /** The first moment of the schedule after now; null without a schedule. */
     async nextSchedule({ model }: { readonly model: string }): Promise<number | null> {
       const schedule = (await registry.model(model))?.document.retraining.schedule;
-      return schedule ? nextMoment(schedule, surroundings.now().getTime()) : null;
+      return schedule ? schedules.nextMoment(schedule, surroundings.now().getTime()) : null;
     },
 
     spending: ({ model }: { readonly model: string }): Promise<readonly m.RunCost[]> => spending(model),

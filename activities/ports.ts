@@ -2,6 +2,7 @@
 import type { DataEngine, DriftDetector, Evaluator } from '../src/ports/data.ts';
 import type { Messenger } from '../src/ports/messenger.ts';
 import type { Registry } from '../src/ports/registry.ts';
+import type { Schedules } from '../src/ports/schedules.ts';
 import type { ArtifactStore } from '../src/ports/store.ts';
 import type { Notifier, Surroundings } from '../src/ports/surroundings.ts';
 import type { TrainerRunner } from '../src/ports/trainer.ts';
@@ -15,5 +16,6 @@ export interface Ports {
   readonly trainer: TrainerRunner;
   readonly messenger: Messenger;
   readonly notifier: Notifier;
+  readonly schedules: Schedules;
   readonly surroundings: Surroundings;
 }

@@ -12,6 +12,7 @@ import { createEvaluator } from '../src/adapters/evaluation.ts';
 import { createNotifier } from '../src/adapters/notifiers.ts';
 import { createScorer } from '../src/adapters/onnx/scorer.ts';
 import { openRegistry } from '../src/adapters/registry/index.ts';
+import { schedules } from '../src/adapters/schedule.ts';
 import { openStore } from '../src/adapters/store/directory.ts';
 import { createSurroundings } from '../src/adapters/surroundings.ts';
 import { connectClient, connectWorker } from '../src/adapters/temporal/connection.ts';
@@ -77,6 +78,7 @@ export async function startWorker(
     trainer: createProcessTrainer({ python, trainersFolder: join(root, 'trainers'), environment: process.env }),
     messenger: createMessenger(client),
     notifier: createNotifier(logger, registry),
+    schedules,
     surroundings: createSurroundings({
       scratchRoot: join(settings.home, 'scratch', 'worker'),
       dataRoots: settings.dataRoots,

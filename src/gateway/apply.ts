@@ -1,5 +1,6 @@
 /** Registers a project: bundle into the store, definitions into the registry, then the lifecycles learn of them. */
 import { createHash } from 'node:crypto';
+import { schedules } from '../adapters/schedule.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import type { ProjectManifest } from '../ports/project.ts';
 import type { ApplyChange } from '../ports/registry.ts';
@@ -48,7 +49,7 @@ function digestsOf(manifest: ProjectManifest): {
 
 export async function applyProject(services: Services, updates: Updates, request: ApplyRequest): Promise<ApplyAnswer> {
   const { registry, store, temporal } = services;
-  const project = await checkProject(request.files, await knownOf(services), services.engine);
+  const project = await checkProject(request.files, await knownOf(services), services.engine, schedules);
   if (project.problems.some((problem) => problem.severity === 'error')) {
     throw new ApiError(400, 'the project has problems; nothing was registered', { problems: project.problems });
   }

@@ -1,7 +1,7 @@
 /** What stands where for a model: read from the registry only. */
+import { schedules } from '../adapters/schedule.ts';
 import { durationMs } from '../contracts/duration.ts';
 import { planStep } from '../domain/rollout.ts';
-import { nextMoment } from '../domain/schedule.ts';
 import type { ModelRecord, Registry } from '../ports/registry.ts';
 
 export async function statusOf(registry: Registry, record: ModelRecord, now: Date) {
@@ -23,7 +23,7 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
   const fates = held.flatMap((event) => event.fates.filter((fate) => fate.model === model && fate.fate === 'held'));
   const every = record.document.monitoring ? durationMs(record.document.monitoring.every) : null;
   const { schedule } = record.document.retraining;
-  const nextScheduled = schedule ? nextMoment(schedule, now.getTime()) : null;
+  const nextScheduled = schedule ? schedules.nextMoment(schedule, now.getTime()) : null;
   return {
     model,
     dataset: record.document.dataset,

@@ -6,8 +6,8 @@ import { durationMs } from '../contracts/duration.ts';
 import type { Metric, Task } from '../contracts/values.ts';
 import { matchesModel } from '../domain/approval.ts';
 import { selectColumns } from '../domain/features.ts';
-import { scheduleProblem } from '../domain/schedule.ts';
 import type { DataEngine } from '../ports/data.ts';
+import type { Schedules } from '../ports/schedules.ts';
 import { type LocatedDocument, type Problem, readDocuments } from './documents.ts';
 
 /** Relative paths with forward slashes, and the bytes of each file. */
@@ -87,9 +87,9 @@ function checkRollout(model: ModelDocument, report: Report): void {
     report(['retraining', 'confirm_drift'], 'windows must not be more than `of`');
 }
 
-function checkRetraining({ retraining, training }: ModelDocument, report: Report): void {
+function checkRetraining({ retraining, training }: ModelDocument, schedules: Schedules, report: Report): void {
   const { schedule, budget } = retraining;
-  const problem = schedule ? scheduleProblem(schedule) : null;
+  const problem = schedule ? schedules.problem(schedule) : null;
   if (problem !== null) report(['retraining', 'schedule'], problem);
   const { limits } = training;
   const reserved = (durationMs(limits.time) / 3_600_000) * limits.cpu;
@@ -128,7 +128,12 @@ async function checkSql(
     report(['features'], `${typeof model.features === 'string' ? `${model.features}: ` : ''}${one.detail}`);
 }
 
-export async function checkProject(files: ProjectFiles, known: Known, engine: DataEngine): Promise<Project> {
+export async function checkProject(
+  files: ProjectFiles,
+  known: Known,
+  engine: DataEngine,
+  schedules: Schedules,
+): Promise<Project> {
   const problems: Problem[] = [];
   const located: LocatedDocument[] = [];
   const yamls = [...files].filter(([path]) => /^[^/]+\.ya?ml$/.test(path)).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -173,7 +178,7 @@ export async function checkProject(files: ProjectFiles, known: Known, engine: Da
     else checkDatasetUse(document, dataset, report);
     checkMetrics(document, report);
     checkRollout(document, report);
-    checkRetraining(document, report);
+    checkRetraining(document, schedules, report);
     await checkSql(document, files, registered?.columns ?? [], engine, report);
     if (
       ![...policies, ...known.policies].some((policy) =>

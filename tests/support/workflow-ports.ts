@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { Ports } from '../../activities/ports.ts';
+import { schedules } from '../../src/adapters/schedule.ts';
 import { openStore } from '../../src/adapters/store/directory.ts';
 import { LATENCY_BUCKETS_MS, type ReplicaReport, type TrafficPlan } from '../../src/contracts/plan.ts';
 import type { DataEngine, DriftDetector, Evaluator } from '../../src/ports/data.ts';
@@ -157,6 +158,7 @@ export async function testPorts(behaviours: Behaviours, messenger: Messenger): P
         behaviours.notifications.push(notification);
       },
     },
+    schedules,
     surroundings: surroundings(folder),
   };
   return { ports, registry, close };

@@ -1,11 +1,11 @@
 /** refit policy simulate: past events through other retraining policies, side by side with what happened. */
 import { resolve } from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
+import { schedules } from '../../adapters/schedule.ts';
 import type { DatasetDocument, ModelDocument } from '../../contracts/documents.ts';
 import { durationMs } from '../../contracts/duration.ts';
 import type { PendingEvent } from '../../contracts/messages.ts';
 import { figuresOf, type PolicyFigures, type PolicyHistory, reigns } from '../../domain/policy-report.ts';
-import { nextMoment } from '../../domain/schedule.ts';
 import { type Course, type PastInput, simulate } from '../../domain/simulation.ts';
 import type { ModelHistory } from '../../gateway/history.ts';
 import { modelPath } from '../client.ts';
@@ -76,7 +76,7 @@ function played(policy: NamedPolicy, inputs: readonly PastInput[], course: Cours
   );
   const { runs, fates } = simulate({
     ...{ config: policy.config, inputs, course: () => course, endMs: lastMs },
-    nextMoment: (afterMs) => (schedule ? nextMoment(schedule, Math.max(afterMs, startMs)) : null),
+    nextMoment: (afterMs) => (schedule ? schedules.nextMoment(schedule, Math.max(afterMs, startMs)) : null),
   });
   const events = inputs.flatMap((one) => (one.type === 'event' ? [one.event] : []));
   const unique = [...new Map(events.map((event) => [event.key, event])).values()];

@@ -1,6 +1,7 @@
 /** refit validate, apply, diff: model projects. */
 import { resolve } from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
+import { schedules } from '../../adapters/schedule.ts';
 import type { ApplyAnswer } from '../../gateway/apply.ts';
 import { checkProject, type Known, type ProjectFiles } from '../../project/check.ts';
 import type { Problem } from '../../project/documents.ts';
@@ -64,7 +65,12 @@ export function projectCommands(program: Command, context: Context): void {
     .addHelpText('after', '\nExample:\n  refit validate examples/flight-delays\n')
     .action(async (dir, { json }) => {
       const { createDataEngine } = await import('../../adapters/duckdb/engine.ts');
-      const project = await checkProject(await filesOf(resolve(cwd, dir)), NOTHING_KNOWN, createDataEngine());
+      const project = await checkProject(
+        await filesOf(resolve(cwd, dir)),
+        NOTHING_KNOWN,
+        createDataEngine(),
+        schedules,
+      );
       const documents = [...project.datasets, ...project.models, ...project.policies];
       if (json) printJson(project.problems);
       else for (const problem of project.problems) say(problemLine(problem));

@@ -2,10 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
 import { parse } from 'yaml';
+import { schedules } from '../../adapters/schedule.ts';
 import { type ModelDocument, modelSchema } from '../../contracts/documents.ts';
 import type { LifecycleConfig } from '../../contracts/messages.ts';
 import { lifecycleConfig } from '../../domain/config.ts';
-import { scheduleProblem } from '../../domain/schedule.ts';
 import { CliError, EXIT } from '../exit.ts';
 
 export interface NamedPolicy {
@@ -39,7 +39,7 @@ export async function readPolicy(file: string, document: ModelDocument): Promise
     throw new CliError(EXIT.usage, `${file} is no retraining policy:\n${problems.join('\n')}`);
   }
   const { schedule } = parsed.data;
-  const problem = schedule ? scheduleProblem(schedule) : null;
+  const problem = schedule ? schedules.problem(schedule) : null;
   if (problem !== null) throw new CliError(EXIT.usage, `${file}: schedule: ${problem}`);
   return policyOf(basename(file, extname(file)), { ...document, retraining: parsed.data });
 }

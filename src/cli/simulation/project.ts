@@ -1,5 +1,6 @@
 /** A model of a project folder, without any service. */
 import { createDataEngine } from '../../adapters/duckdb/engine.ts';
+import { schedules } from '../../adapters/schedule.ts';
 import type { DatasetDocument, ModelDocument } from '../../contracts/documents.ts';
 import { selectColumns } from '../../domain/features.ts';
 import { checkProject } from '../../project/check.ts';
@@ -14,7 +15,7 @@ export interface LocalModel {
 
 export async function readModel(folder: string, model: string): Promise<LocalModel> {
   const files = await readProjectFolder(folder);
-  const project = await checkProject(files, { datasets: new Map(), policies: [] }, createDataEngine());
+  const project = await checkProject(files, { datasets: new Map(), policies: [] }, createDataEngine(), schedules);
   const errors = project.problems.filter(({ severity }) => severity === 'error');
   if (errors.length > 0)
     throw new CliError(
