@@ -272,7 +272,7 @@ export interface RunRecord {
   readonly trigger: Trigger;
   /** All events behind it, also those that joined it later. */
   readonly eventCount: number;
-  /** The event that opened it, then the others in the order of their arrival. In lists of runs the first 20 at most. */
+  /** The event that opened it, then the others in the order of their arrival. All of them in `run()`, else the first 20 at most. */
   readonly eventKeys: readonly string[];
   /** `reserved` when it was opened; `spent` once that is settled. */
   readonly cpuSeconds: { readonly reserved: number; readonly spent: number | null };

@@ -190,7 +190,6 @@ describe('a registry', () => {
     const text = `${opened.file}.txt`;
     writeFileSync(text, 'not a database, '.repeat(100));
     await expect(openRegistry(`file:${text}`)).rejects.toThrow(`${text}: file is not a database`);
-    await expect(openRegistry('postgres://u:secret@h/db')).rejects.not.toThrow(/secret/);
   });
 
   it('that is closed says so', async () => {

@@ -7,6 +7,8 @@ declare module 'vitest' {
     temporalAddress: string;
     temporalUi: string;
     kafkaBrokers: string;
+    /** Of a database for registries, each in a schema of its own. */
+    postgresUrl: string;
     /** Executable of the time-skipping test server, for `existing-path`. */
     testServerPath: string;
     pythonPath: string;
@@ -18,6 +20,7 @@ export default async function globalSetup(project: TestProject): Promise<() => P
   project.provide('temporalAddress', servers.temporalAddress);
   project.provide('temporalUi', servers.temporalUi);
   project.provide('kafkaBrokers', servers.kafkaBrokers);
+  project.provide('postgresUrl', servers.postgresUrl);
   project.provide('testServerPath', servers.testServerPath);
   project.provide('pythonPath', servers.pythonPath);
   return servers.stop;

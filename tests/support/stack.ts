@@ -8,6 +8,7 @@ import { ensureTestTools, setupContext, type TestTools } from '../../src/local/s
 import { startTemporal } from '../../src/local/temporal.ts';
 import type { Settings } from '../../src/settings/types.ts';
 import { parseSettings } from '../../src/settings.ts';
+import { startPostgres } from './postgres.ts';
 
 export { freePorts };
 
@@ -43,6 +44,7 @@ export interface TestServers {
   readonly temporalAddress: string;
   readonly temporalUi: string;
   readonly kafkaBrokers: string;
+  readonly postgresUrl: string;
   /** For \`TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } })\`. */
   readonly testServerPath: string;
   /** The Python that has what the trainers need. */
@@ -50,7 +52,7 @@ export interface TestServers {
   readonly stop: () => Promise<void>;
 }
 
-/** One Temporal server and one Kafka. Test files share them and keep apart by names of their own. */
+/** One Temporal server, one Kafka and one Postgres. Test files share them and keep apart by names of their own. */
 export async function startTestServers(): Promise<TestServers> {
   const home = await temporaryHome('servers');
   const settings = await testSettings(home);
@@ -64,6 +66,9 @@ export async function startTestServers(): Promise<TestServers> {
     const tools = await testTools(settings);
     const temporal = await startTemporal({ settings, executable: tools.temporalCli, env });
     stops.push(temporal.stop);
+    const [postgresPort = 0] = await freePorts(1);
+    const postgres = await startPostgres(await temporaryHome('postgres'), postgresPort);
+    stops.push(postgres.stop);
     const tool = { kind: 'java', libFolder: tools.kafkaLibFolder, detail: '' } as const;
     const kafka = await startKafka({ settings, tool, env });
     stops.push(kafka.stop);
@@ -71,6 +76,7 @@ export async function startTestServers(): Promise<TestServers> {
       temporalAddress: settings.temporal.address,
       temporalUi: `http://127.0.0.1:${settings.ports.temporalUi}`,
       kafkaBrokers: settings.kafka.brokers.join(','),
+      postgresUrl: postgres.url,
       testServerPath: tools.testServer,
       pythonPath: tools.python,
       stop,

@@ -2,7 +2,7 @@
 import { RUN_OUTCOMES } from '../../contracts/values.ts';
 import type { DecisionContext, DecisionInput, DecisionVerdict } from '../../domain/approval.ts';
 import type { ApprovalRecord, ApprovalRegistry, DecisionRecord } from '../../ports/registry.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row, Session } from './database.ts';
 import { allPolicies, isModel } from './definitions.ts';
 import { appendAudit, record } from './journal.ts';
 import { int, json, oneOf, oneOfOrNull, text, textOrNull } from './rows.ts';
@@ -28,7 +28,7 @@ function decisionRecord(row: Row): DecisionRecord {
 
 const APPROVALS = 'SELECT a.*, coalesce(r.outcome, a.settled) AS outcome FROM approvals a JOIN runs r ON r.run = a.run';
 
-function approvalRecord(db: Database, row: Row): ApprovalRecord {
+async function approvalRecord(db: Session, row: Row): Promise<ApprovalRecord> {
   const run = text(row, 'run');
   return {
     run,
@@ -38,19 +38,19 @@ function approvalRecord(db: Database, row: Row): ApprovalRecord {
     required: int(row, 'required'),
     requestedAt: text(row, 'requested_at'),
     expiresAt: text(row, 'expires_at'),
-    decisions: db.all('SELECT * FROM decisions WHERE run = ? ORDER BY seq', run).map(decisionRecord),
+    decisions: (await db.all('SELECT * FROM decisions WHERE run = ? ORDER BY seq', run)).map(decisionRecord),
     outcome: oneOfOrNull(row, 'outcome', RUN_OUTCOMES),
   };
 }
 
-export function findApproval(db: Database, run: string): ApprovalRecord | undefined {
-  const row = db.get(`${APPROVALS} WHERE a.run = ?`, run);
-  return row && approvalRecord(db, row);
+export async function findApproval(db: Session, run: string): Promise<ApprovalRecord | undefined> {
+  const row = await db.get(`${APPROVALS} WHERE a.run = ?`, run);
+  return row && (await approvalRecord(db, row));
 }
 
 /** All that a judgement rests on, as it stands in this transaction. */
-export function decisionContext(db: Database, model: string, run: string, now: string): DecisionContext {
-  const approval = findApproval(db, run);
+export async function decisionContext(db: Session, model: string, run: string, now: string): Promise<DecisionContext> {
+  const approval = await findApproval(db, run);
   const request = approval && {
     bundleDigest: approval.bundleDigest,
     required: approval.required,
@@ -61,8 +61,8 @@ export function decisionContext(db: Database, model: string, run: string, now: s
     model,
     run,
     request: request ?? null,
-    requester: findRun(db, run)?.requester ?? null,
-    policies: allPolicies(db),
+    requester: (await findRun(db, run))?.requester ?? null,
+    policies: await allPolicies(db),
     accepted: approval?.decisions.filter((one) => one.status === 'accepted') ?? [],
     now,
   };
@@ -70,15 +70,15 @@ export function decisionContext(db: Database, model: string, run: string, now: s
 
 type ApprovalRequest = Parameters<ApprovalRegistry['requestApproval']>[0];
 
-function requestApproval(db: Database, input: ApprovalRequest): void {
-  if (findApproval(db, input.run)) return;
+async function requestApproval(db: Session, input: ApprovalRequest): Promise<void> {
+  if (await findApproval(db, input.run)) return;
   const { run, model, version, bundleDigest, required, requestedAt, expiresAt } = input;
-  db.run(
+  await db.run(
     'INSERT INTO approvals (run, model, version, bundle_digest, required, requested_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
     ...[run, model, version, bundleDigest, required, requestedAt, expiresAt],
   );
   const facts = { run, version, bundleDigest, required, expiresAt };
-  record(
+  await record(
     db,
     { model, action: 'approval.requested', actor: null, body: facts, at: requestedAt },
     { model, type: 'approval.requested', id: `approval.requested:${run}`, data: facts, at: requestedAt },
@@ -93,15 +93,15 @@ interface Decided {
 /** The model of a run that is not known: the refusal still belongs to that model's chain. */
 const modelOfRunId = (run: string): string => run.replace(/-\d+$/, '');
 
-function auditRefusal(
-  db: Database,
+async function auditRefusal(
+  db: Session,
   model: string,
   run: string,
   decision: DecisionInput,
   refusal: string,
   at: string,
-): void {
-  appendAudit(db, {
+): Promise<void> {
+  await appendAudit(db, {
     model,
     action: 'approval.refused',
     actor: decision.actor,
@@ -120,30 +120,30 @@ function sameDecision(row: Row, decision: DecisionInput): boolean {
   );
 }
 
-function decide(
-  db: Database,
+async function decide(
+  db: Session,
   run: string,
   decision: DecisionInput,
   judge: (context: DecisionContext) => DecisionVerdict,
   at: string,
-): Decided {
-  const model = findRun(db, run)?.model;
+): Promise<Decided> {
+  const model = (await findRun(db, run))?.model;
   if (model === undefined) {
     const verdict: DecisionVerdict = { status: 'refused', reason: `there is no run ${run}` };
     const named = modelOfRunId(run);
-    if (isModel(db, named)) auditRefusal(db, named, run, decision, verdict.reason, at);
+    if (await isModel(db, named)) await auditRefusal(db, named, run, decision, verdict.reason, at);
     return { verdict, approval: undefined };
   }
-  const known = db.get('SELECT * FROM decisions WHERE run = ? AND request_id = ?', run, decision.requestId);
+  const known = await db.get('SELECT * FROM decisions WHERE run = ? AND request_id = ?', run, decision.requestId);
   if (known && sameDecision(known, decision))
-    return { verdict: json<DecisionVerdict>(known, 'verdict'), approval: findApproval(db, run) };
+    return { verdict: json<DecisionVerdict>(known, 'verdict'), approval: await findApproval(db, run) };
   if (known) {
     const reason = `request id ${decision.requestId} was used for another decision on ${run}`;
-    auditRefusal(db, model, run, decision, reason, at);
-    return { verdict: { status: 'refused', reason }, approval: findApproval(db, run) };
+    await auditRefusal(db, model, run, decision, reason, at);
+    return { verdict: { status: 'refused', reason }, approval: await findApproval(db, run) };
   }
-  const verdict = judge(decisionContext(db, model, run, at));
-  db.run(
+  const verdict = judge(await decisionContext(db, model, run, at));
+  await db.run(
     `INSERT INTO decisions (run, request_id, actor, decision, bundle_digest, reason, via, verdict, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ...[
       run,
@@ -157,36 +157,35 @@ function decide(
     ...[JSON.stringify(verdict), at],
   );
   if (verdict.status === 'refused') {
-    auditRefusal(db, model, run, decision, verdict.reason, at);
-    return { verdict, approval: findApproval(db, run) };
+    await auditRefusal(db, model, run, decision, verdict.reason, at);
+    return { verdict, approval: await findApproval(db, run) };
   }
   if (verdict.settles !== null)
-    db.run('UPDATE approvals SET settled = ? WHERE run = ? AND settled IS NULL', verdict.settles, run);
+    await db.run('UPDATE approvals SET settled = ? WHERE run = ? AND settled IS NULL', verdict.settles, run);
   const facts = {
     run,
-    version: findApproval(db, run)?.version ?? null,
+    version: (await findApproval(db, run))?.version ?? null,
     ...decision,
     settles: verdict.settles,
     detail: verdict.detail,
   };
-  record(
+  await record(
     db,
     { model, action: 'approval.decided', actor: decision.actor, body: facts, at },
     { model, type: 'approval.decided', id: `approval.decided:${run}:${decision.requestId}`, data: facts, at },
   );
-  return { verdict, approval: findApproval(db, run) };
+  return { verdict, approval: await findApproval(db, run) };
 }
 
 export function createApprovals(db: Database): ApprovalRegistry {
   return {
-    requestApproval: (input) => db.transaction(() => requestApproval(db, input)),
-    approval: (run) => db.read(() => findApproval(db, run)),
+    requestApproval: (input) => db.transaction((tx) => requestApproval(tx, input)),
+    approval: (run) => db.read((tx) => findApproval(tx, run)),
     openApprovals: () =>
-      db.read(() =>
-        db
-          .all(`${APPROVALS} WHERE r.outcome IS NULL AND a.settled IS NULL ORDER BY a.requested_at, a.run`)
-          .map((row) => approvalRecord(db, row)),
-      ),
-    recordDecision: (run, decision, judge, at) => db.transaction(() => decide(db, run, decision, judge, at)),
+      db.read(async (tx) => {
+        const open = `${APPROVALS} WHERE r.outcome IS NULL AND a.settled IS NULL ORDER BY a.requested_at, a.run`;
+        return Promise.all((await tx.all(open)).map((row) => approvalRecord(tx, row)));
+      }),
+    recordDecision: (run, decision, judge, at) => db.transaction((tx) => decide(tx, run, decision, judge, at)),
   };
 }

@@ -1,6 +1,6 @@
 /** Reading and verifying the hash chains. A chain is trusted only against a head that was kept elsewhere. */
 import type { AuditRegistry, AuditRow } from '../../ports/registry.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row, Session } from './database.ts';
 import { type AuditHead, appendAudit, auditHash, GENESIS } from './journal.ts';
 import { int, json, text, textOrNull } from './rows.ts';
 
@@ -40,7 +40,7 @@ function problemOf(row: Row, before: AuditHead): string | null {
   return null;
 }
 
-function verify(db: Database, model: string, head: AuditHead | undefined) {
+async function verify(db: Session, model: string, head: AuditHead | undefined) {
   let last: AuditHead = { sequence: 0, hash: GENESIS };
   let headSeen: string | null = null;
   const answer = (problem: string | null) => ({
@@ -50,7 +50,7 @@ function verify(db: Database, model: string, head: AuditHead | undefined) {
     problem,
   });
   for (;;) {
-    const page = db.all(
+    const page = await db.all(
       `SELECT ${COLUMNS} FROM audit WHERE model = ? AND sequence > ? ORDER BY sequence LIMIT ${PAGE}`,
       model,
       last.sequence,
@@ -63,7 +63,7 @@ function verify(db: Database, model: string, head: AuditHead | undefined) {
     }
     if (page.length < PAGE) break;
   }
-  const kept = db.get('SELECT sequence, hash FROM audit_heads WHERE model = ?', model);
+  const kept = await db.get('SELECT sequence, hash FROM audit_heads WHERE model = ?', model);
   if (kept ? int(kept, 'sequence') !== last.sequence || text(kept, 'hash') !== last.hash : last.sequence > 0) {
     return answer(
       `the chain ends at row ${last.sequence}, its recorded head is row ${kept ? int(kept, 'sequence') : 0}: its end was cut off or added to`,
@@ -81,20 +81,20 @@ function verify(db: Database, model: string, head: AuditHead | undefined) {
 export function createAudit(db: Database): AuditRegistry {
   return {
     audit: (model, limit) =>
-      db.read(() =>
-        db
-          .all(
-            `SELECT ${COLUMNS} FROM (SELECT * FROM audit WHERE model = ? ORDER BY sequence DESC LIMIT ?) ORDER BY sequence`,
+      db.read(async (tx) =>
+        (
+          await tx.all(
+            `SELECT ${COLUMNS} FROM (SELECT * FROM audit WHERE model = ? ORDER BY sequence DESC LIMIT ?) AS last ORDER BY sequence`,
             model,
             limit,
           )
-          .map(auditRow),
+        ).map(auditRow),
       ),
 
-    verifyAudit: (model, head) => db.read(() => verify(db, model, head)),
+    verifyAudit: (model, head) => db.read((tx) => verify(tx, model, head)),
 
     async recordAudit(input) {
-      await db.transaction(() => appendAudit(db, input));
+      await db.transaction((tx) => appendAudit(tx, input));
     },
   };
 }

@@ -1,7 +1,7 @@
 /** Dataset versions: numbered without a gap, one for each event that changes the bytes. */
 import type { DatasetManifest } from '../../contracts/data.ts';
 import type { DatasetRegistry, DatasetVersionRecord } from '../../ports/registry.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row, Session } from './database.ts';
 import { findEvent } from './fates.ts';
 import { appendAudit, datasetChain } from './journal.ts';
 import { int, json, text } from './rows.ts';
@@ -16,27 +16,27 @@ const versionRecord = (row: Row): DatasetVersionRecord => ({
   createdAt: text(row, 'created_at'),
 });
 
-function latest(db: Database, dataset: string): DatasetVersionRecord | undefined {
-  const row = db.get('SELECT * FROM dataset_versions WHERE dataset = ? ORDER BY version DESC LIMIT 1', dataset);
+async function latest(db: Session, dataset: string): Promise<DatasetVersionRecord | undefined> {
+  const row = await db.get('SELECT * FROM dataset_versions WHERE dataset = ? ORDER BY version DESC LIMIT 1', dataset);
   return row && versionRecord(row);
 }
 
-function ofEvent(db: Database, dataset: string, eventKey: string): DatasetVersionRecord | undefined {
-  const row = db.get('SELECT * FROM dataset_versions WHERE dataset = ? AND event_key = ?', dataset, eventKey);
+async function ofEvent(db: Session, dataset: string, eventKey: string): Promise<DatasetVersionRecord | undefined> {
+  const row = await db.get('SELECT * FROM dataset_versions WHERE dataset = ? AND event_key = ?', dataset, eventKey);
   return row && versionRecord(row);
 }
 
-function commit(db: Database, record: DatasetVersionRecord): DatasetVersionRecord | 'conflict' {
-  const there = ofEvent(db, record.dataset, record.eventKey);
+async function commit(db: Session, record: DatasetVersionRecord): Promise<DatasetVersionRecord | 'conflict'> {
+  const there = await ofEvent(db, record.dataset, record.eventKey);
   if (there) return there;
-  if (record.version !== (latest(db, record.dataset)?.version ?? 0) + 1) return 'conflict';
+  if (record.version !== ((await latest(db, record.dataset))?.version ?? 0) + 1) return 'conflict';
   const { dataset, version, manifestDigest, manifest, eventKey, newRows, createdAt } = record;
-  db.run(
+  await db.run(
     `INSERT INTO dataset_versions (dataset, version, manifest_digest, manifest, event_key, new_rows, created_at)
      VALUES (?, ?, ?, ?, ?, ?, ?)`,
     ...[dataset, version, manifestDigest, JSON.stringify(manifest), eventKey, newRows, createdAt],
   );
-  const eventDigest = findEvent(db, eventKey)?.digest ?? null;
+  const eventDigest = (await findEvent(db, eventKey))?.digest ?? null;
   const body = {
     dataset,
     version,
@@ -46,25 +46,31 @@ function commit(db: Database, record: DatasetVersionRecord): DatasetVersionRecor
     event: eventKey,
     eventDigest,
   };
-  appendAudit(db, { model: datasetChain(dataset), action: 'dataset.versioned', actor: null, body, at: createdAt });
+  await appendAudit(db, {
+    model: datasetChain(dataset),
+    action: 'dataset.versioned',
+    actor: null,
+    body,
+    at: createdAt,
+  });
   return record;
 }
 
 export function createDatasets(db: Database): DatasetRegistry {
   return {
-    latestDatasetVersion: (dataset) => db.read(() => latest(db, dataset)),
+    latestDatasetVersion: (dataset) => db.read((tx) => latest(tx, dataset)),
     datasetVersion: (dataset, version) =>
-      db.read(() => {
-        const row = db.get('SELECT * FROM dataset_versions WHERE dataset = ? AND version = ?', dataset, version);
+      db.read(async (tx) => {
+        const row = await tx.get('SELECT * FROM dataset_versions WHERE dataset = ? AND version = ?', dataset, version);
         return row && versionRecord(row);
       }),
-    datasetVersionOfEvent: (dataset, eventKey) => db.read(() => ofEvent(db, dataset, eventKey)),
+    datasetVersionOfEvent: (dataset, eventKey) => db.read((tx) => ofEvent(tx, dataset, eventKey)),
     datasetVersions: (dataset, limit) =>
-      db.read(() =>
-        db
-          .all('SELECT * FROM dataset_versions WHERE dataset = ? ORDER BY version DESC LIMIT ?', dataset, limit)
-          .map(versionRecord),
+      db.read(async (tx) =>
+        (
+          await tx.all('SELECT * FROM dataset_versions WHERE dataset = ? ORDER BY version DESC LIMIT ?', dataset, limit)
+        ).map(versionRecord),
       ),
-    commitDatasetVersion: (record) => db.transaction(() => commit(db, record)),
+    commitDatasetVersion: (record) => db.transaction((tx) => commit(tx, record)),
   };
 }

@@ -2,7 +2,7 @@
 import type { DatasetDocument, ModelDocument, PolicyDocument } from '../../contracts/documents.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
 import type { ApplyChange, ApplyInput, DatasetRecord, DefinitionRegistry, ModelRecord } from '../../ports/registry.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row, Session } from './database.ts';
 import { appendAudit, datasetChain, policyChain, sha256 } from './journal.ts';
 import { int, json, text, textOrNull } from './rows.ts';
 
@@ -27,26 +27,26 @@ const modelRecord = (row: Row): ModelRecord => ({
 const NEWEST =
   'SELECT * FROM definitions AS d WHERE revision = (SELECT max(revision) FROM definitions WHERE model = d.model)';
 
-export function newestDefinition(db: Database, model: string): ModelRecord | undefined {
-  const row = db.get('SELECT * FROM definitions WHERE model = ? ORDER BY revision DESC LIMIT 1', model);
+export async function newestDefinition(db: Session, model: string): Promise<ModelRecord | undefined> {
+  const row = await db.get('SELECT * FROM definitions WHERE model = ? ORDER BY revision DESC LIMIT 1', model);
   return row && modelRecord(row);
 }
 
-export const isModel = (db: Database, name: string): boolean =>
-  db.get('SELECT 1 FROM definitions WHERE model = ? LIMIT 1', name) !== undefined;
-export const isDataset = (db: Database, name: string): boolean =>
-  db.get('SELECT 1 FROM datasets WHERE name = ?', name) !== undefined;
+export const isModel = async (db: Session, name: string): Promise<boolean> =>
+  (await db.get('SELECT 1 FROM definitions WHERE model = ? LIMIT 1', name)) !== undefined;
 
-export function allPolicies(db: Database): readonly PolicyDocument[] {
-  return db.all('SELECT document FROM policies ORDER BY name').map((row) => json<PolicyDocument>(row, 'document'));
+export async function allPolicies(db: Session): Promise<readonly PolicyDocument[]> {
+  return (await db.all('SELECT document FROM policies ORDER BY name')).map((row) =>
+    json<PolicyDocument>(row, 'document'),
+  );
 }
 
-function applyDataset(db: Database, document: DatasetDocument, input: ApplyInput): ApplyChange['status'] {
+async function applyDataset(db: Session, document: DatasetDocument, input: ApplyInput): Promise<ApplyChange['status']> {
   const content = canonicalJson(document);
-  const known = db.get('SELECT document, root FROM datasets WHERE name = ?', document.name);
+  const known = await db.get('SELECT document, root FROM datasets WHERE name = ?', document.name);
   // The root counts: it decides from where files may come.
   if (known && text(known, 'document') === content && text(known, 'root') === input.root) return 'unchanged';
-  db.run(
+  await db.run(
     `INSERT INTO datasets (name, document, root, applied_at) VALUES (?, ?, ?, ?)
      ON CONFLICT (name) DO UPDATE SET document = excluded.document, root = excluded.root, applied_at = excluded.applied_at`,
     ...[document.name, content, input.root, input.at],
@@ -58,7 +58,7 @@ function applyDataset(db: Database, document: DatasetDocument, input: ApplyInput
     project: input.projectDigest,
     gitCommit: input.gitCommit,
   };
-  appendAudit(db, {
+  await appendAudit(db, {
     model: datasetChain(document.name),
     action: 'dataset.applied',
     actor: input.actor,
@@ -68,11 +68,16 @@ function applyDataset(db: Database, document: DatasetDocument, input: ApplyInput
   return known ? 'changed' : 'created';
 }
 
-function applyModel(db: Database, document: ModelDocument, digest: string, input: ApplyInput): ApplyChange['status'] {
-  const known = newestDefinition(db, document.name);
+async function applyModel(
+  db: Session,
+  document: ModelDocument,
+  digest: string,
+  input: ApplyInput,
+): Promise<ApplyChange['status']> {
+  const known = await newestDefinition(db, document.name);
   if (known?.definitionDigest === digest) return 'unchanged';
   const revision = (known?.revision ?? 0) + 1;
-  db.run(
+  await db.run(
     `INSERT INTO definitions (model, revision, digest, dataset, document, project_digest, git_commit, actor, applied_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ...[
@@ -95,22 +100,22 @@ function applyModel(db: Database, document: ModelDocument, digest: string, input
     project: input.projectDigest,
     gitCommit: input.gitCommit,
   };
-  appendAudit(db, { model: document.name, action: 'definition.applied', actor: input.actor, body, at: input.at });
+  await appendAudit(db, { model: document.name, action: 'definition.applied', actor: input.actor, body, at: input.at });
   return known ? 'changed' : 'created';
 }
 
-function applyPolicy(db: Database, document: PolicyDocument, input: ApplyInput): ApplyChange['status'] {
+async function applyPolicy(db: Session, document: PolicyDocument, input: ApplyInput): Promise<ApplyChange['status']> {
   const content = canonicalJson(document);
-  const known = db.get('SELECT document FROM policies WHERE name = ?', document.name);
+  const known = await db.get('SELECT document FROM policies WHERE name = ?', document.name);
   if (known && text(known, 'document') === content) return 'unchanged';
-  db.run(
+  await db.run(
     `INSERT INTO policies (name, document, applied_at) VALUES (?, ?, ?)
      ON CONFLICT (name) DO UPDATE SET document = excluded.document, applied_at = excluded.applied_at`,
     ...[document.name, content, input.at],
   );
   // Whole, before and after: it says who was entitled when.
   const body = { policy: document, before: known ? json<PolicyDocument>(known, 'document') : null };
-  appendAudit(db, {
+  await appendAudit(db, {
     model: policyChain(document.name),
     action: 'policy.applied',
     actor: input.actor,
@@ -120,39 +125,41 @@ function applyPolicy(db: Database, document: PolicyDocument, input: ApplyInput):
   return known ? 'changed' : 'created';
 }
 
+async function apply(db: Session, input: ApplyInput): Promise<readonly ApplyChange[]> {
+  const changes: ApplyChange[] = [];
+  for (const document of input.datasets)
+    changes.push({ kind: 'Dataset', name: document.name, status: await applyDataset(db, document, input) });
+  for (const { document, definitionDigest } of input.models)
+    changes.push({
+      kind: 'Model',
+      name: document.name,
+      status: await applyModel(db, document, definitionDigest, input),
+    });
+  for (const document of input.policies)
+    changes.push({ kind: 'Policy', name: document.name, status: await applyPolicy(db, document, input) });
+  return changes;
+}
+
 export function createDefinitions(db: Database): DefinitionRegistry {
   return {
-    apply: (input) =>
-      db.transaction(() => [
-        ...input.datasets.map(
-          (one): ApplyChange => ({ kind: 'Dataset', name: one.name, status: applyDataset(db, one, input) }),
-        ),
-        ...input.models.map(
-          ({ document, definitionDigest }): ApplyChange => ({
-            kind: 'Model',
-            name: document.name,
-            status: applyModel(db, document, definitionDigest, input),
-          }),
-        ),
-        ...input.policies.map(
-          (one): ApplyChange => ({ kind: 'Policy', name: one.name, status: applyPolicy(db, one, input) }),
-        ),
-      ]),
+    apply: (input) => db.transaction((tx) => apply(tx, input)),
 
     dataset: (name) =>
-      db.read(() => {
-        const row = db.get('SELECT * FROM datasets WHERE name = ?', name);
+      db.read(async (tx) => {
+        const row = await tx.get('SELECT * FROM datasets WHERE name = ?', name);
         return row && datasetRecord(row);
       }),
-    datasets: () => db.read(() => db.all('SELECT * FROM datasets ORDER BY name').map(datasetRecord)),
+    datasets: () => db.read(async (tx) => (await tx.all('SELECT * FROM datasets ORDER BY name')).map(datasetRecord)),
 
-    model: (name) => db.read(() => newestDefinition(db, name)),
-    models: () => db.read(() => db.all(`${NEWEST} ORDER BY model`).map(modelRecord)),
+    model: (name) => db.read((tx) => newestDefinition(tx, name)),
+    models: () => db.read(async (tx) => (await tx.all(`${NEWEST} ORDER BY model`)).map(modelRecord)),
     modelsOfDataset: (dataset) =>
-      db.read(() => db.all(`${NEWEST} AND dataset = ? ORDER BY model`, dataset).map((row) => text(row, 'model'))),
+      db.read(async (tx) =>
+        (await tx.all(`${NEWEST} AND dataset = ? ORDER BY model`, dataset)).map((row) => text(row, 'model')),
+      ),
     definition: (model, definitionDigest) =>
-      db.read(() => {
-        const row = db.get(
+      db.read(async (tx) => {
+        const row = await tx.get(
           'SELECT * FROM definitions WHERE model = ? AND digest = ? ORDER BY revision DESC LIMIT 1',
           model,
           definitionDigest,
@@ -160,6 +167,6 @@ export function createDefinitions(db: Database): DefinitionRegistry {
         return row && modelRecord(row);
       }),
 
-    policies: () => db.read(() => allPolicies(db)),
+    policies: () => db.read((tx) => allPolicies(tx)),
   };
 }

@@ -1,6 +1,6 @@
 /** Deliveries as others see them: of an event, and those that were no event and lie on the dead-letter topic. */
 import type { DeadLetterRecord, DeliveryRecord, Origin } from '../../ports/registry.ts';
-import type { Database, Row } from './database.ts';
+import type { Row, Session } from './database.ts';
 import { int, oneOfOrNull, text, textOrNull } from './rows.ts';
 
 export const DELIVERY_FATES = ['duplicate', 'refused', 'ignored', 'dead_lettered'] as const;
@@ -26,12 +26,12 @@ const deliveryRecord = (row: Row): DeliveryRecord => ({
 });
 
 /** Offsets are texts: the longer is the larger. */
-const IN_ORDER = 'at, topic, partition, length(offset), offset';
+const IN_ORDER = 'at, topic, partition, length("offset"), "offset"';
 
-export const deliveriesOf = (db: Database, event: number): readonly DeliveryRecord[] =>
-  db.all(`SELECT * FROM deliveries WHERE event = ? ORDER BY ${IN_ORDER}`, event).map(deliveryRecord);
+export const deliveriesOf = async (db: Session, event: number): Promise<readonly DeliveryRecord[]> =>
+  (await db.all(`SELECT * FROM deliveries WHERE event = ? ORDER BY ${IN_ORDER}`, event)).map(deliveryRecord);
 
-function deadLetterRecord(db: Database, row: Row): DeadLetterRecord {
+async function deadLetterRecord(db: Session, row: Row): Promise<DeadLetterRecord> {
   const { topic, partition, offset } = origin(row);
   const source = textOrNull(row, 'source');
   return {
@@ -42,40 +42,44 @@ function deadLetterRecord(db: Database, row: Row): DeadLetterRecord {
     publishedAt: textOrNull(row, 'published_at'),
     attempt: int(row, 'attempt'),
     identity: source === null ? null : { source, id: text(row, 'id') },
-    retries: db
-      .all(
+    retries: (
+      await db.all(
         `SELECT * FROM deliveries WHERE retry_topic = ? AND retry_partition = ? AND retry_offset = ? ORDER BY ${IN_ORDER}`,
         ...[topic, partition, offset],
       )
-      .map((one) => ({ origin: origin(one), fate: oneOfOrNull(one, 'fate', DELIVERY_FATES), at: text(one, 'at') })),
+    ).map((one) => ({ origin: origin(one), fate: oneOfOrNull(one, 'fate', DELIVERY_FATES), at: text(one, 'at') })),
   };
 }
 
-const NEWEST_FIRST = 'at DESC, topic DESC, partition DESC, length(offset) DESC, offset DESC, generation DESC';
+const NEWEST_FIRST = 'at DESC, topic DESC, partition DESC, length("offset") DESC, "offset" DESC, generation DESC';
 
 /** Of an offset that a topic created anew used again, the newest. */
-const findDeadLetter = (db: Database, { topic, partition, offset }: Origin): Row | undefined =>
+const findDeadLetter = async (db: Session, { topic, partition, offset }: Origin): Promise<Row | undefined> =>
   db.get(
-    `SELECT * FROM deliveries WHERE topic = ? AND partition = ? AND offset = ? AND fate = 'dead_lettered'
+    `SELECT * FROM deliveries WHERE topic = ? AND partition = ? AND "offset" = ? AND fate = 'dead_lettered'
      ORDER BY generation DESC LIMIT 1`,
     ...[topic, partition, offset],
   );
 
-export function deadLetter(db: Database, of: Origin): DeadLetterRecord | undefined {
-  const row = findDeadLetter(db, of);
-  return row && deadLetterRecord(db, row);
+export async function deadLetter(db: Session, of: Origin): Promise<DeadLetterRecord | undefined> {
+  const row = await findDeadLetter(db, of);
+  return row && (await deadLetterRecord(db, row));
 }
 
-export function deadLetters(db: Database, limit: number, before: Origin | undefined): readonly DeadLetterRecord[] {
-  const last = before && findDeadLetter(db, before);
+export async function deadLetters(
+  db: Session,
+  limit: number,
+  before: Origin | undefined,
+): Promise<readonly DeadLetterRecord[]> {
+  const last = before && (await findDeadLetter(db, before));
   if (before && !last) return [];
   const { topic, partition, offset } = before ?? { topic: '', partition: 0, offset: '' };
   const rows = last
-    ? db.all(
+    ? await db.all(
         `SELECT * FROM deliveries WHERE fate = 'dead_lettered'
-           AND (at, topic, partition, length(offset), offset, generation) < (?, ?, ?, ?, ?, ?) ORDER BY ${NEWEST_FIRST} LIMIT ?`,
+           AND (at, topic, partition, length("offset"), "offset", generation) < (?, ?, ?, ?, ?, ?) ORDER BY ${NEWEST_FIRST} LIMIT ?`,
         ...[text(last, 'at'), topic, partition, offset.length, offset, int(last, 'generation'), limit],
       )
-    : db.all(`SELECT * FROM deliveries WHERE fate = 'dead_lettered' ORDER BY ${NEWEST_FIRST} LIMIT ?`, limit);
-  return rows.map((row) => deadLetterRecord(db, row));
+    : await db.all(`SELECT * FROM deliveries WHERE fate = 'dead_lettered' ORDER BY ${NEWEST_FIRST} LIMIT ?`, limit);
+  return Promise.all(rows.map((row) => deadLetterRecord(db, row)));
 }

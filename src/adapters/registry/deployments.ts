@@ -3,7 +3,7 @@ import type { ReplicaReport } from '../../contracts/plan.ts';
 import { ROLLOUT_OUTCOMES, type RolloutOutcome } from '../../contracts/values.ts';
 import type { DeploymentRecord, DeploymentRegistry } from '../../ports/registry.ts';
 import { findApproval } from './approvals.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row, Session } from './database.ts';
 import { appendAudit, record } from './journal.ts';
 import { allPlans, currentPlan, writePlan } from './plans.ts';
 import { promote } from './promotion.ts';
@@ -12,7 +12,7 @@ import { findChampion, findVersion, setRole, wasChampion } from './versions.ts';
 
 const KINDS = ['rollout', 'rollback'] as const;
 
-function deploymentRecord(db: Database, row: Row): DeploymentRecord {
+async function deploymentRecord(db: Session, row: Row): Promise<DeploymentRecord> {
   const model = text(row, 'model');
   const deployment = int(row, 'deployment');
   return {
@@ -28,59 +28,64 @@ function deploymentRecord(db: Database, row: Row): DeploymentRecord {
     outcomeReason: textOrNull(row, 'outcome_reason'),
     startedAt: text(row, 'started_at'),
     finishedAt: textOrNull(row, 'finished_at'),
-    steps: db
-      .all(
+    steps: (
+      await db.all(
         'SELECT step, status, detail, at FROM deployment_steps WHERE model = ? AND deployment = ? ORDER BY seq',
         model,
         deployment,
       )
-      .map((one) => ({
-        step: text(one, 'step'),
-        status: text(one, 'status'),
-        detail: text(one, 'detail'),
-        at: text(one, 'at'),
-      })),
+    ).map((one) => ({
+      step: text(one, 'step'),
+      status: text(one, 'status'),
+      detail: text(one, 'detail'),
+      at: text(one, 'at'),
+    })),
   };
 }
 
-export function findDeployment(db: Database, model: string, deployment: number): DeploymentRecord | undefined {
-  const row = db.get('SELECT * FROM deployments WHERE model = ? AND deployment = ?', model, deployment);
-  return row && deploymentRecord(db, row);
+export async function findDeployment(
+  db: Session,
+  model: string,
+  deployment: number,
+): Promise<DeploymentRecord | undefined> {
+  const row = await db.get('SELECT * FROM deployments WHERE model = ? AND deployment = ?', model, deployment);
+  return row && (await deploymentRecord(db, row));
 }
 
-function existingDeployment(db: Database, model: string, deployment: number): DeploymentRecord {
-  const found = findDeployment(db, model, deployment);
+async function existingDeployment(db: Session, model: string, deployment: number): Promise<DeploymentRecord> {
+  const found = await findDeployment(db, model, deployment);
   if (!found) throw new Error(`there is no deployment ${deployment} of ${model}`);
   return found;
 }
 
 /** Nothing takes traffic without its decision: a rollout needs its own, a rollback goes to a version that was champion under one. */
-function undecided(db: Database, { model, kind, run, toVersion }: NewDeployment): string | null {
-  if (kind === 'rollback') return wasChampion(db, model, toVersion) ? null : `${model}@${toVersion} was never champion`;
-  const approval = run === null ? undefined : findApproval(db, run);
+async function undecided(db: Session, { model, kind, run, toVersion }: NewDeployment): Promise<string | null> {
+  if (kind === 'rollback')
+    return (await wasChampion(db, model, toVersion)) ? null : `${model}@${toVersion} was never champion`;
+  const approval = run === null ? undefined : await findApproval(db, run);
   if (approval?.outcome === 'approved' && approval.version === toVersion) return null;
   return `${model}@${toVersion} is not approved (${run ?? 'no run'}: ${approval?.outcome ?? 'no decision'})`;
 }
 
 type NewDeployment = Parameters<DeploymentRegistry['openDeployment']>[0];
 
-function open(db: Database, input: NewDeployment): DeploymentRecord {
+async function open(db: Session, input: NewDeployment): Promise<DeploymentRecord> {
   const { model, requestKey, kind, run, toVersion, actor, reason, at } = input;
-  const known = db.get('SELECT * FROM deployments WHERE model = ? AND request_key = ?', model, requestKey);
+  const known = await db.get('SELECT * FROM deployments WHERE model = ? AND request_key = ?', model, requestKey);
   if (known) return deploymentRecord(db, known);
-  const version = findVersion(db, model, toVersion);
+  const version = await findVersion(db, model, toVersion);
   if (!version) throw new Error(`there is no version ${model}@${toVersion} to deploy`);
-  const obstacle = undecided(db, input);
+  const obstacle = await undecided(db, input);
   if (obstacle !== null) throw new Error(`no ${kind} can be opened: ${obstacle}`);
-  const last = db.get('SELECT max(deployment) AS deployment FROM deployments WHERE model = ?', model);
+  const last = await db.get('SELECT max(deployment) AS deployment FROM deployments WHERE model = ?', model);
   const deployment = (last ? (intOrNull(last, 'deployment') ?? 0) : 0) + 1;
-  const fromVersion = findChampion(db, model)?.version ?? null;
-  db.run(
+  const fromVersion = (await findChampion(db, model))?.version ?? null;
+  await db.run(
     `INSERT INTO deployments (model, deployment, request_key, kind, run, from_version, to_version, actor, reason, started_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ...[model, deployment, requestKey, kind, run, fromVersion, toVersion, actor, reason, at],
   );
-  if (kind === 'rollout' && version.role === 'candidate') setRole(db, model, toVersion, 'challenger');
+  if (kind === 'rollout' && version.role === 'candidate') await setRole(db, model, toVersion, 'challenger');
   const body = {
     deployment,
     kind,
@@ -91,97 +96,102 @@ function open(db: Database, input: NewDeployment): DeploymentRecord {
     reason,
     requestKey,
   };
-  appendAudit(db, { model, action: 'deployment.opened', actor, body, at });
+  await appendAudit(db, { model, action: 'deployment.opened', actor, body, at });
   return existingDeployment(db, model, deployment);
 }
 
 type Step = Parameters<DeploymentRegistry['recordStep']>[2];
 
-function recordStep(db: Database, model: string, deployment: number, { step, status, detail }: Step, at: string): void {
-  existingDeployment(db, model, deployment);
-  const added = db.run(
+async function recordStep(
+  db: Session,
+  model: string,
+  deployment: number,
+  { step, status, detail }: Step,
+  at: string,
+): Promise<void> {
+  await existingDeployment(db, model, deployment);
+  const added = await db.run(
     'INSERT INTO deployment_steps (model, deployment, step, status, detail, at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
     ...[model, deployment, step, status, detail, at],
   );
   if (added === 0) return;
-  appendAudit(db, { model, action: 'rollout.step', actor: null, body: { deployment, step, status, detail }, at });
+  await appendAudit(db, { model, action: 'rollout.step', actor: null, body: { deployment, step, status, detail }, at });
 }
 
-function finish(
-  db: Database,
+async function finish(
+  db: Session,
   model: string,
   deployment: number,
   outcome: RolloutOutcome,
   reason: string,
   at: string,
-): DeploymentRecord {
-  const before = existingDeployment(db, model, deployment);
+): Promise<DeploymentRecord> {
+  const before = await existingDeployment(db, model, deployment);
   if (before.outcome !== null) return before;
   if (outcome === 'promoted')
     throw new Error(`deployment ${deployment} of ${model} is not promoted: only promote() decides that`);
-  db.run(
+  await db.run(
     'UPDATE deployments SET outcome = ?, outcome_reason = ?, finished_at = ? WHERE model = ? AND deployment = ?',
     ...[outcome, reason, at, model, deployment],
   );
   const { kind, run, toVersion } = before;
-  const version = findVersion(db, model, toVersion);
-  if (kind === 'rollout' && version?.role === 'challenger') setRole(db, model, toVersion, 'archived');
+  const version = await findVersion(db, model, toVersion);
+  if (kind === 'rollout' && version?.role === 'challenger') await setRole(db, model, toVersion, 'archived');
   const facts = {
     deployment,
     kind,
     run,
     outcome,
     from: toVersion,
-    to: findChampion(db, model)?.version ?? null,
+    to: (await findChampion(db, model))?.version ?? null,
     bundleDigest: version?.bundleDigest ?? null,
     reason,
   };
   const audit = { model, action: 'rollout.finished', actor: before.actor, body: facts, at };
   if (outcome === 'rolled_back') {
-    record(db, audit, {
+    await record(db, audit, {
       model,
       type: 'version.rolledback',
       id: `version.rolledback:${model}:${deployment}`,
       data: facts,
       at,
     });
-  } else appendAudit(db, audit);
+  } else await appendAudit(db, audit);
   return existingDeployment(db, model, deployment);
 }
 
 export function createDeployments(db: Database): DeploymentRegistry {
   return {
-    openDeployment: (input) => db.transaction(() => open(db, input)),
-    deployment: (model, deployment) => db.read(() => findDeployment(db, model, deployment)),
+    openDeployment: (input) => db.transaction((tx) => open(tx, input)),
+    deployment: (model, deployment) => db.read((tx) => findDeployment(tx, model, deployment)),
     deployments: (model, limit) =>
-      db.read(() =>
-        db
-          .all('SELECT * FROM deployments WHERE model = ? ORDER BY deployment DESC LIMIT ?', model, limit)
-          .map((row) => deploymentRecord(db, row)),
-      ),
-    writePlan: (plan, note, at) => db.transaction(() => writePlan(db, plan, note, at)),
-    plan: (model) => db.read(() => currentPlan(db, model)),
-    plans: () => db.read(() => allPlans(db)),
-    recordStep: (model, deployment, step, at) => db.transaction(() => recordStep(db, model, deployment, step, at)),
+      db.read(async (tx) => {
+        const newest = 'SELECT * FROM deployments WHERE model = ? ORDER BY deployment DESC LIMIT ?';
+        return Promise.all((await tx.all(newest, model, limit)).map((row) => deploymentRecord(tx, row)));
+      }),
+    writePlan: (plan, note, at) => db.transaction((tx) => writePlan(tx, plan, note, at)),
+    plan: (model) => db.read((tx) => currentPlan(tx, model)),
+    plans: () => db.read((tx) => allPlans(tx)),
+    recordStep: (model, deployment, step, at) => db.transaction((tx) => recordStep(tx, model, deployment, step, at)),
     promote: ({ model, deployment, plan }, verify, at) =>
-      db.transaction(() => promote(db, existingDeployment(db, model, deployment), plan, verify, at)),
+      db.transaction(async (tx) => promote(tx, await existingDeployment(tx, model, deployment), plan, verify, at)),
     finishDeployment: (model, deployment, outcome, reason, at) =>
-      db.transaction(() => finish(db, model, deployment, outcome, reason, at)),
+      db.transaction((tx) => finish(tx, model, deployment, outcome, reason, at)),
 
     /** Telemetry of the last seconds and not a fact for later, so neither audited nor told. */
     reportReplica: (report, at) =>
-      db.transaction(() => {
-        db.run(
+      db.transaction(async (tx) => {
+        await tx.run(
           `INSERT INTO replicas (model, replica, report, at) VALUES (?, ?, ?, ?)
            ON CONFLICT (model, replica) DO UPDATE SET report = excluded.report, at = excluded.at WHERE excluded.at >= replicas.at`,
           ...[report.model, report.replica, JSON.stringify(report), at],
         );
       }),
     replicas: (model, since) =>
-      db.read(() =>
-        db
-          .all('SELECT report, at FROM replicas WHERE model = ? AND at >= ? ORDER BY replica', model, since)
-          .map((row) => ({ ...json<ReplicaReport>(row, 'report'), at: text(row, 'at') })),
+      db.read(async (tx) =>
+        (
+          await tx.all('SELECT report, at FROM replicas WHERE model = ? AND at >= ? ORDER BY replica', model, since)
+        ).map((row) => ({ ...json<ReplicaReport>(row, 'report'), at: text(row, 'at') })),
       ),
   };
 }

@@ -1,8 +1,19 @@
 /** The inbox as others see it: events with their deliveries and fates, subscriptions, counts, labels. */
-import type { DeliveryCounts, EventRecord, EventRegistry, FateRecord } from '../../ports/registry.ts';
-import type { Database, Row, SqlValue } from './database.ts';
+import type { DeliveryCounts, EventRecord, EventRegistry } from '../../ports/registry.ts';
+import type { Database, Row, Session, SqlValue } from './database.ts';
 import { deadLetter, deadLetters, deliveriesOf } from './deliveries.ts';
-import { fateRecord, findEvent, findFate, NO_MODEL, putFate, settleIfDone, TARGETS, targetChain } from './fates.ts';
+import {
+  fateRecord,
+  findEvent,
+  findEvents,
+  findFates,
+  type NewFate,
+  NO_MODEL,
+  putFates,
+  settleIfDone,
+  TARGETS,
+  targetChain,
+} from './fates.ts';
 import { receive } from './inbox.ts';
 import { appendAudit, eventSummary } from './journal.ts';
 import { pruneEvents } from './retention.ts';
@@ -23,7 +34,7 @@ const COUNTED = [
 const EVENT_RANK = ['acted_on', 'coalesced', 'refused', 'held', 'received', 'ignored'] as const;
 const RANK = `CASE fate ${EVENT_RANK.map((fate, rank) => `WHEN '${fate}' THEN ${rank}`).join(' ')} END`;
 
-function eventRecord(db: Database, row: Row): EventRecord {
+async function eventRecord(db: Session, row: Row): Promise<EventRecord> {
   const seq = int(row, 'seq');
   return {
     key: text(row, 'key'),
@@ -35,14 +46,14 @@ function eventRecord(db: Database, row: Row): EventRecord {
     publishedAt: textOrNull(row, 'published_at'),
     receivedAt: text(row, 'received_at'),
     settled: int(row, 'settled') === 1,
-    deliveries: deliveriesOf(db, seq),
-    fates: db.all('SELECT * FROM fates WHERE event = ? ORDER BY model', seq).map(fateRecord),
+    deliveries: await deliveriesOf(db, seq),
+    fates: (await db.all('SELECT * FROM fates WHERE event = ? ORDER BY model', seq)).map(fateRecord),
   };
 }
 
 type EventFilter = Parameters<EventRegistry['events']>[0];
 
-function findEvents(db: Database, filter: EventFilter): readonly EventRecord[] {
+async function listEvents(db: Session, filter: EventFilter): Promise<readonly EventRecord[]> {
   const where: string[] = [];
   const values: SqlValue[] = [];
   const add = (condition: string, ...given: readonly SqlValue[]): void => {
@@ -70,12 +81,11 @@ function findEvents(db: Database, filter: EventFilter): readonly EventRecord[] {
     );
   }
   const condition = where.length === 0 ? '' : `WHERE ${where.join(' AND ')}`;
-  return db
-    .all(`SELECT * FROM events ${condition} ORDER BY seq DESC LIMIT ?`, ...values, filter.limit)
-    .map((row) => eventRecord(db, row));
+  const rows = await db.all(`SELECT * FROM events ${condition} ORDER BY seq DESC LIMIT ?`, ...values, filter.limit);
+  return Promise.all(rows.map((row) => eventRecord(db, row)));
 }
 
-function deliveryCounts(db: Database): DeliveryCounts {
+async function deliveryCounts(db: Session): Promise<DeliveryCounts> {
   const counts: Record<(typeof COUNTED)[number], number> = {
     acted_on: 0,
     coalesced: 0,
@@ -87,14 +97,14 @@ function deliveryCounts(db: Database): DeliveryCounts {
     received: 0,
   };
   let published = 0;
-  for (const row of db.all('SELECT fate, count(*) AS n FROM deliveries WHERE fate IS NOT NULL GROUP BY fate')) {
+  for (const row of await db.all('SELECT fate, count(*) AS n FROM deliveries WHERE fate IS NOT NULL GROUP BY fate')) {
     counts[oneOf(row, 'fate', COUNTED)] += int(row, 'n');
     published += int(row, 'n');
   }
-  const following = db.all(
+  const following = await db.all(
     `SELECT rank, count(*) AS n FROM (
        SELECT (SELECT min(${RANK}) FROM fates WHERE event = d.event) AS rank FROM deliveries d WHERE d.fate IS NULL
-     ) GROUP BY rank`,
+     ) AS ranks GROUP BY rank`,
   );
   for (const row of following) {
     counts[EVENT_RANK[int(row, 'rank')] ?? 'received'] += int(row, 'n');
@@ -103,120 +113,120 @@ function deliveryCounts(db: Database): DeliveryCounts {
   return { published, counts };
 }
 
-function subscribe(db: Database, key: string, models: readonly string[], at: string): readonly string[] {
-  const event = findEvent(db, key);
+async function subscribe(db: Session, key: string, models: readonly string[], at: string): Promise<readonly string[]> {
+  const event = await findEvent(db, key);
   if (!event) throw new Error(`event ${key} is not in the registry, so it cannot be delivered`);
-  const first =
-    db.run('UPDATE events SET subscribed = 1 WHERE seq = ? AND subscribed = 0 AND settled = 0', event.seq) === 1;
-  if (first && models.length === 0) {
-    putFate(db, event, NO_MODEL, { fate: 'ignored', reason: 'no model takes this dataset' }, at);
-  } else if (first) {
+  const isFirst =
+    (await db.run('UPDATE events SET subscribed = 1 WHERE seq = ? AND subscribed = 0 AND settled = 0', event.seq)) ===
+    1;
+  if (isFirst && models.length === 0) {
+    const fate = { fate: 'ignored', reason: 'no model takes this dataset' } as const;
+    await putFates(db, [{ event, model: NO_MODEL, fate, at }]);
+  } else if (isFirst) {
     // From here on the models' own rows say how far the event is.
-    db.run("DELETE FROM fates WHERE event = ? AND model = '' AND fate IN ('received', 'held')", event.seq);
-    for (const model of new Set(models)) {
-      db.run(
-        "INSERT INTO fates (event, model, fate, at) VALUES (?, ?, 'received', ?) ON CONFLICT DO NOTHING",
-        event.seq,
-        model,
-        at,
-      );
-    }
-    settleIfDone(db, event.seq);
+    await db.run("DELETE FROM fates WHERE event = ? AND model = '' AND fate IN ('received', 'held')", event.seq);
+    await db.runEach(
+      "INSERT INTO fates (event, model, fate, at) VALUES (?, ?, 'received', ?) ON CONFLICT DO NOTHING",
+      [...new Set(models)].map((model) => [event.seq, model, at]),
+    );
+    await settleIfDone(db, [event.seq]);
   }
-  if (first) {
+  if (isFirst) {
     const body = { event: key, digest: event.digest, models: [...new Set(models)] };
-    appendAudit(db, { model: targetChain(event.target), action: 'event.delivered', actor: null, body, at });
+    await appendAudit(db, { model: targetChain(event.target), action: 'event.delivered', actor: null, body, at });
   }
-  return db
-    .all("SELECT model FROM fates WHERE event = ? AND model <> '' ORDER BY model", event.seq)
-    .map((row) => text(row, 'model'));
+  const rows = await db.all("SELECT model FROM fates WHERE event = ? AND model <> '' ORDER BY model", event.seq);
+  return rows.map((row) => text(row, 'model'));
 }
 
 type FateInput = Parameters<EventRegistry['setFates']>[1][number];
 
 interface Settled {
   readonly chain: string;
-  readonly fate: FateInput;
+  readonly fate: NewFate;
   readonly events: { readonly key: string; readonly digest: string }[];
 }
 
 /** What is settled is audited, one row for each reason; what is only held passes and is not. */
-function setFates(db: Database, model: string, fates: readonly FateInput[], at: string): void {
+async function setFates(db: Session, model: string, fates: readonly FateInput[], at: string): Promise<void> {
+  const events = await findEvents(
+    db,
+    fates.map((fate) => fate.key),
+  );
+  const known = fates.flatMap((fate) => {
+    const event = events.get(fate.key);
+    return event ? [{ event, model, fate, at }] : [];
+  });
   const groups = new Map<string, Settled>();
-  for (const fate of fates) {
-    const event = findEvent(db, fate.key);
-    if (!event || !putFate(db, event, model, fate, at)) continue;
+  for (const { event, fate } of await putFates(db, known)) {
     const chain = model === NO_MODEL ? targetChain(event.target) : model;
     const name = JSON.stringify([chain, fate.fate, fate.run, fate.reason]);
     const group = groups.get(name) ?? { chain, fate, events: [] };
     group.events.push({ key: event.key, digest: event.digest });
     groups.set(name, group);
   }
-  for (const { chain, fate, events } of groups.values()) {
-    const body = { fate: fate.fate, run: fate.run ?? null, reason: fate.reason ?? null, events: eventSummary(events) };
-    appendAudit(db, { model: chain, action: `events.${fate.fate}`, actor: null, body, at });
+  for (const { chain, fate, events: settled } of groups.values()) {
+    const body = { fate: fate.fate, run: fate.run ?? null, reason: fate.reason ?? null, events: eventSummary(settled) };
+    await appendAudit(db, { model: chain, action: `events.${fate.fate}`, actor: null, body, at });
   }
 }
 
-function unsettled(db: Database, model: string, limit: number, after: string | undefined): readonly string[] {
-  const last = after === undefined ? { seq: 0 } : findEvent(db, after);
+async function unsettled(
+  db: Session,
+  model: string,
+  limit: number,
+  after: string | undefined,
+): Promise<readonly string[]> {
+  const last = after === undefined ? { seq: 0 } : await findEvent(db, after);
   if (!last) throw new Error(`event ${after} is not in the registry, so nothing can be read after it`);
-  return db
-    .all(
+  return (
+    await db.all(
       `SELECT e.key FROM fates f JOIN events e ON e.seq = f.event
        WHERE f.model = ? AND f.fate IN ('received', 'held') AND f.event > ? ORDER BY f.event LIMIT ?`,
       ...[model, last.seq, limit],
     )
-    .map((row) => text(row, 'key'));
+  ).map((row) => text(row, 'key'));
 }
 
 export function createEvents(db: Database): EventRegistry {
   return {
-    receive: (batch) => receive(db, batch),
+    receive: (batch) => db.transaction((tx) => receive(tx, batch)),
 
     event: (key) =>
-      db.read(() => {
-        const row = db.get('SELECT * FROM events WHERE key = ?', key);
-        return row && eventRecord(db, row);
+      db.read(async (tx) => {
+        const row = await tx.get('SELECT * FROM events WHERE key = ?', key);
+        return row && (await eventRecord(tx, row));
       }),
     eventsById: (id) =>
-      db.read(() =>
-        db.all('SELECT * FROM events WHERE id = ? ORDER BY seq LIMIT 10', id).map((row) => eventRecord(db, row)),
-      ),
-    events: (filter) => db.read(() => findEvents(db, filter)),
-    deadLetters: (limit, before) => db.read(() => deadLetters(db, limit, before)),
-    deadLetter: (origin) => db.read(() => deadLetter(db, origin)),
-
-    setFates: (model, fates, at) => db.transaction(() => setFates(db, model, fates, at)),
-    subscribe: (key, models, at) => db.transaction(() => subscribe(db, key, models, at)),
-    unsettled: (model, limit, after) => db.read(() => unsettled(db, model, limit, after)),
-    fates: (model, keys) =>
-      db.read(() => {
-        const found: Record<string, FateRecord> = {};
-        for (const key of keys) {
-          const event = findEvent(db, key);
-          const fate = event && findFate(db, event.seq, model);
-          if (fate) found[key] = fate;
-        }
-        return found;
+      db.read(async (tx) => {
+        const rows = await tx.all('SELECT * FROM events WHERE id = ? ORDER BY seq LIMIT 10', id);
+        return Promise.all(rows.map((row) => eventRecord(tx, row)));
       }),
+    events: (filter) => db.read((tx) => listEvents(tx, filter)),
+    deadLetters: (limit, before) => db.read((tx) => deadLetters(tx, limit, before)),
+    deadLetter: (origin) => db.read((tx) => deadLetter(tx, origin)),
 
-    deliveryCounts: () => db.read(() => deliveryCounts(db)),
-    labelCount: (model) => db.read(() => count(db, 'SELECT count(*) AS n FROM labels WHERE model = ?', model)),
+    setFates: (model, fates, at) => db.transaction((tx) => setFates(tx, model, fates, at)),
+    subscribe: (key, models, at) => db.transaction((tx) => subscribe(tx, key, models, at)),
+    unsettled: (model, limit, after) => db.read((tx) => unsettled(tx, model, limit, after)),
+    fates: (model, keys) => db.read((tx) => findFates(tx, model, keys)),
+
+    deliveryCounts: () => db.read((tx) => deliveryCounts(tx)),
+    labelCount: (model) => db.read((tx) => count(tx, 'SELECT count(*) AS n FROM labels WHERE model = ?', model)),
     labelsSince: (model, since) =>
-      db.read(() => count(db, 'SELECT count(*) AS n FROM labels WHERE model = ? AND stored_at > ?', model, since)),
+      db.read((tx) => count(tx, 'SELECT count(*) AS n FROM labels WHERE model = ? AND stored_at > ?', model, since)),
     labels: (model, afterId, limit) =>
-      db.read(() =>
-        db
-          .all(
+      db.read(async (tx) =>
+        (
+          await tx.all(
             'SELECT id, label, time FROM labels WHERE model = ? AND id > ? ORDER BY id LIMIT ?',
             model,
             afterId,
             limit,
           )
-          .map((row) => ({ id: text(row, 'id'), label: text(row, 'label'), time: text(row, 'time') })),
+        ).map((row) => ({ id: text(row, 'id'), label: text(row, 'label'), time: text(row, 'time') })),
       ),
 
-    pruneEvents: (before, limit, at) => db.transaction(() => pruneEvents(db, before, limit, at)),
+    pruneEvents: (before, limit, at) => db.transaction((tx) => pruneEvents(tx, before, limit, at)),
   };
 }

@@ -4,12 +4,13 @@
  */
 import { FATES, type Fate, SETTLED_FATES } from '../../contracts/values.ts';
 import type { FateRecord } from '../../ports/registry.ts';
-import type { Database, Row } from './database.ts';
+import type { Row, Session } from './database.ts';
 import { datasetChain } from './journal.ts';
 import { int, oneOf, text, textOrNull } from './rows.ts';
 
 export interface StoredEvent {
-  readonly seq: number;
+  /** Of one that is not yet written: 0. */
+  seq: number;
   readonly key: string;
   readonly digest: string;
   readonly settled: boolean;
@@ -29,17 +30,28 @@ const isSettled = (fate: Fate): boolean => SETTLED_FATES.some((settled) => settl
 
 export const TARGETS = ['dataset', 'model'] as const;
 
-export function findEvent(db: Database, key: string): StoredEvent | undefined {
-  const row = db.get('SELECT seq, key, digest, settled, target_kind, target_name FROM events WHERE key = ?', key);
-  return (
-    row && {
-      seq: int(row, 'seq'),
-      key: text(row, 'key'),
-      digest: text(row, 'digest'),
-      settled: int(row, 'settled') === 1,
-      target: { kind: oneOf(row, 'target_kind', TARGETS), name: text(row, 'target_name') },
-    }
+const EVENT = 'SELECT seq, key, digest, settled, target_kind, target_name FROM events WHERE key = ?';
+
+const storedEvent = (row: Row): StoredEvent => ({
+  seq: int(row, 'seq'),
+  key: text(row, 'key'),
+  digest: text(row, 'digest'),
+  settled: int(row, 'settled') === 1,
+  target: { kind: oneOf(row, 'target_kind', TARGETS), name: text(row, 'target_name') },
+});
+
+export async function findEvent(db: Session, key: string): Promise<StoredEvent | undefined> {
+  const row = await db.get(EVENT, key);
+  return row && storedEvent(row);
+}
+
+/** Those that are there, by key, in the order of the keys. */
+export async function findEvents(db: Session, keys: readonly string[]): Promise<Map<string, StoredEvent>> {
+  const found = await db.allEach(
+    EVENT,
+    keys.map((key) => [key]),
   );
+  return new Map(found.flat().map((row) => [text(row, 'key'), storedEvent(row)]));
 }
 
 /** The audit chain of what an event is about. */
@@ -55,29 +67,54 @@ export const fateRecord = (row: Row): FateRecord => ({
   at: text(row, 'at'),
 });
 
-export function findFate(db: Database, event: number, model: string): FateRecord | undefined {
-  const row = db.get('SELECT * FROM fates WHERE event = ? AND model = ?', event, model);
-  return row && fateRecord(row);
+/** Fates of these events for one model; keys without one are left out. */
+export async function findFates(
+  db: Session,
+  model: string,
+  keys: readonly string[],
+): Promise<Record<string, FateRecord>> {
+  const found = await db.allEach(
+    'SELECT f.*, e.key FROM events e JOIN fates f ON f.event = e.seq WHERE e.key = ? AND f.model = ?',
+    keys.map((key) => [key, model]),
+  );
+  return Object.fromEntries(found.flat().map((row) => [text(row, 'key'), fateRecord(row)]));
 }
 
-export function settleIfDone(db: Database, event: number): void {
-  db.run(
+export async function settleIfDone(db: Session, events: readonly number[]): Promise<void> {
+  await db.runEach(
     `UPDATE events SET settled = 1 WHERE seq = ? AND settled = 0
      AND NOT EXISTS (SELECT 1 FROM fates WHERE event = events.seq AND fate IN ('received', 'held'))`,
-    event,
+    events.map((event) => [event]),
   );
 }
 
-/** True when this call settled the row. A row that is settled stays as it is, and so does an event that is settled as a whole. */
-export function putFate(db: Database, event: StoredEvent, model: string, fate: NewFate, at: string): boolean {
-  if (event.settled) return false;
-  const changed = db.run(
+export interface FateOfEvent {
+  readonly event: StoredEvent;
+  readonly model: string;
+  readonly fate: NewFate;
+  readonly at: string;
+}
+
+/** The first fates of new events, which say themselves whether they are settled. */
+export async function insertFates(db: Session, fates: readonly FateOfEvent[]): Promise<readonly number[]> {
+  return db.runEach(
     `INSERT INTO fates (event, model, fate, run, reason, waits_for, at) VALUES (?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (event, model) DO UPDATE SET fate = excluded.fate, run = excluded.run, reason = excluded.reason,
        waits_for = excluded.waits_for, at = excluded.at WHERE fates.fate IN ('received', 'held')`,
-    ...[event.seq, model, fate.fate, fate.run ?? null, fate.reason ?? null, fate.waitsFor ?? null, at],
+    fates.map(({ event, model, fate, at }) => [
+      ...[event.seq, model, fate.fate, fate.run ?? null, fate.reason ?? null, fate.waitsFor ?? null, at],
+    ]),
   );
-  if (changed === 0 || !isSettled(fate.fate)) return false;
-  settleIfDone(db, event.seq);
-  return true;
+}
+
+/** Those that this call settled. A row that is settled stays as it is, and so does an event that is settled as a whole. */
+export async function putFates<T extends FateOfEvent>(db: Session, fates: readonly T[]): Promise<readonly T[]> {
+  const open = fates.filter(({ event }) => !event.settled);
+  const changed = await insertFates(db, open);
+  const settled = open.filter(({ fate }, index) => changed[index] !== 0 && isSettled(fate.fate));
+  await settleIfDone(
+    db,
+    settled.map(({ event }) => event.seq),
+  );
+  return settled;
 }

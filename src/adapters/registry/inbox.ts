@@ -1,31 +1,122 @@
-/** Taking deliveries in: one record of Kafka each, identified by where it stood; what it says is an event, identified by source and id. */
+/**
+ * Taking deliveries in: one record of Kafka each, identified by where it stood; what it says is an event, identified by source and id. A batch is
+ * read at once, judged in memory one after another, and written at once: with a server each statement of its own would be a round trip.
+ */
 import { eventKey } from '../../domain/ids.ts';
 import type { Incoming, IncomingEvent, Receipt } from '../../ports/registry.ts';
-import type { Database, Row } from './database.ts';
-import { isDataset, isModel } from './definitions.ts';
+import type { Row, Session } from './database.ts';
 import { DELIVERY_FATES } from './deliveries.ts';
-import { findEvent, NO_MODEL, putFate, type StoredEvent, targetChain } from './fates.ts';
-import { appendAudit, eventSummary } from './journal.ts';
-import { int, intOrNull, oneOfOrNull, textOrNull, utc } from './rows.ts';
+import { findEvents, insertFates, type NewFate, NO_MODEL, type StoredEvent, targetChain } from './fates.ts';
+import { type AuditInput, appendAudit, eventSummary } from './journal.ts';
+import { int, oneOfOrNull, textOrNull, utc } from './rows.ts';
 
 type Target = StoredEvent['target'];
 
-/** What one batch shares: who is known, and whose labels it stored. */
-interface Batch {
-  readonly known: Map<string, boolean>;
-  readonly labels: Map<
-    string,
-    { readonly at: string; readonly events: { key: string; digest: string }[]; stored: number }
-  >;
+/** A delivery as it was first taken in. */
+interface Taken {
+  readonly generation: number;
+  readonly event: StoredEvent | null;
+  readonly digest: string | null;
+  readonly fate: Receipt['fate'];
+  readonly reason: string | null;
 }
 
-function isKnown(db: Database, batch: Batch, target: Target): boolean {
-  const chain = targetChain(target);
-  const seen = batch.known.get(chain);
-  if (seen !== undefined) return seen;
-  const known = target.kind === 'model' ? isModel(db, target.name) : isDataset(db, target.name);
-  batch.known.set(chain, known);
-  return known;
+interface NewEvent {
+  readonly stored: StoredEvent;
+  readonly event: IncomingEvent;
+  readonly incoming: Incoming;
+  readonly model: string;
+  readonly fate: NewFate;
+}
+
+interface NewDelivery extends Taken {
+  readonly incoming: Incoming;
+}
+
+/** What was there before the batch, with what the batch adds. */
+interface Batch {
+  readonly known: ReadonlySet<string>;
+  readonly taken: Map<string, Taken>;
+  readonly events: Map<string, StoredEvent>;
+  readonly newEvents: NewEvent[];
+  readonly newDeliveries: NewDelivery[];
+  readonly refusals: AuditInput[];
+}
+
+const originKey = ({ origin }: Incoming): string => `${origin.topic}/${origin.partition}/${origin.offset}`;
+const keyOf = (event: IncomingEvent): string => eventKey(event.source, event.id);
+const isEvent = (incoming: Incoming): incoming is Extract<Incoming, { event: IncomingEvent }> => 'event' in incoming;
+const unique = (keys: readonly string[]): readonly string[] => [...new Set(keys)];
+
+// ---- reading ----------------------------------------------------------------------------------------------------------
+
+const LATEST = `
+SELECT d.generation, d.digest, d.fate, d.reason, e.key AS event_key FROM deliveries d LEFT JOIN events e ON e.seq = d.event
+WHERE d.topic = ? AND d.partition = ? AND d."offset" = ? ORDER BY d.generation DESC LIMIT 1`;
+
+async function knownTargets(db: Session, targets: readonly Target[]): Promise<ReadonlySet<string>> {
+  const names = (kind: Target['kind']) => unique(targets.filter((one) => one.kind === kind).map((one) => one.name));
+  const models = names('model');
+  const datasets = names('dataset');
+  const [ofModels, ofDatasets] = await Promise.all([
+    db.allEach(
+      'SELECT model FROM definitions WHERE model = ? LIMIT 1',
+      models.map((name) => [name]),
+    ),
+    db.allEach(
+      'SELECT name FROM datasets WHERE name = ?',
+      datasets.map((name) => [name]),
+    ),
+  ]);
+  return new Set([
+    ...models
+      .filter((_name, index) => ofModels[index]?.length === 1)
+      .map((name) => targetChain({ kind: 'model', name })),
+    ...datasets
+      .filter((_name, index) => ofDatasets[index]?.length === 1)
+      .map((name) => targetChain({ kind: 'dataset', name })),
+  ]);
+}
+
+async function readBatch(db: Session, deliveries: readonly Incoming[]): Promise<Batch> {
+  const latest = await db.allEach(
+    LATEST,
+    deliveries.map(({ origin }) => [origin.topic, origin.partition, origin.offset]),
+  );
+  const before = new Map<string, Row>();
+  for (const [index, rows] of latest.entries()) {
+    const incoming = deliveries[index];
+    if (incoming && rows[0]) before.set(originKey(incoming), rows[0]);
+  }
+  const keysBefore = [...before.values()].map((row) => textOrNull(row, 'event_key')).filter((key) => key !== null);
+  const incomingEvents = deliveries.filter(isEvent).map(({ event }) => event);
+  const events = await findEvents(db, unique([...incomingEvents.map(keyOf), ...keysBefore]));
+  const taken = new Map<string, Taken>();
+  for (const [origin, row] of before) {
+    const key = textOrNull(row, 'event_key');
+    taken.set(origin, {
+      generation: int(row, 'generation'),
+      event: key === null ? null : (events.get(key) ?? null),
+      digest: textOrNull(row, 'digest'),
+      fate: oneOfOrNull(row, 'fate', DELIVERY_FATES),
+      reason: textOrNull(row, 'reason'),
+    });
+  }
+  const targets = [
+    ...incomingEvents.map((event) => event.target),
+    ...[...events.values()].map((event) => event.target),
+  ];
+  const known = await knownTargets(db, targets);
+  return { known, taken, events, newEvents: [], newDeliveries: [], refusals: [] };
+}
+
+// ---- judging ----------------------------------------------------------------------------------------------------------
+
+/** The delivery as it was first taken in; undefined when it is new, also when its offset belongs to a topic created anew. */
+function earlierDelivery(latest: Taken | undefined, incoming: Incoming): Taken | undefined {
+  if (!latest) return undefined;
+  if (!isEvent(incoming)) return latest.fate === 'dead_lettered' ? latest : undefined;
+  return latest.event?.key === keyOf(incoming.event) && latest.digest === incoming.event.digest ? latest : undefined;
 }
 
 const followsEvent = (settled: boolean, fate: Receipt['fate'], reason: string | null): Receipt => ({
@@ -34,172 +125,137 @@ const followsEvent = (settled: boolean, fate: Receipt['fate'], reason: string | 
   reason,
 });
 
-/** The delivery as it was first taken in; undefined when it is new, also when its offset belongs to a topic created anew. */
-function earlierDelivery(latest: Row | undefined, incoming: Incoming): Row | undefined {
-  if (!latest) return undefined;
-  if ('malformed' in incoming) return latest.fate === 'dead_lettered' ? latest : undefined;
-  const same =
-    latest.event_key === eventKey(incoming.event.source, incoming.event.id) && latest.digest === incoming.event.digest;
-  return same ? latest : undefined;
-}
-
-function answerAgain(row: Row): Receipt {
-  const fate = oneOfOrNull(row, 'fate', DELIVERY_FATES);
-  const reason = textOrNull(row, 'reason');
+function answerAgain({ fate, reason, event }: Taken): Receipt {
   // Written again: the process may have died between this transaction and the dead-letter topic.
   if (fate === 'dead_lettered') return { action: 'dead_letter', fate, reason };
   if (fate === 'refused' || fate === 'ignored') return { action: 'done', fate, reason };
-  return followsEvent(int(row, 'settled') === 1, fate, reason);
+  return followsEvent(event?.settled ?? true, fate, reason);
 }
 
-interface NewDelivery {
-  readonly event: number | null;
-  readonly digest: string | null;
-  readonly receipt: Receipt;
-  readonly detail: string | null;
-}
-
-function insertDelivery(db: Database, incoming: Incoming, generation: number, delivery: NewDelivery): Receipt {
-  const { event, digest, receipt, detail } = delivery;
-  const { origin, at, publishedAt, attempt, retryOf } = incoming;
-  const identity = 'malformed' in incoming ? incoming.malformed.identity : undefined;
-  db.run(
-    `INSERT INTO deliveries (topic, partition, offset, generation, event, digest, fate, reason, detail, at, published_at, attempt,
-       retry_topic, retry_partition, retry_offset, source, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    ...[origin.topic, origin.partition, origin.offset, generation, event, digest, receipt.fate, receipt.reason, detail],
-    ...[at, publishedAt, attempt ?? 1, retryOf?.topic ?? null, retryOf?.partition ?? null, retryOf?.offset ?? null],
-    ...[identity?.source ?? null, identity?.id ?? null],
-  );
-  return receipt;
-}
-
-function insertEvent(db: Database, event: IncomingEvent, { at, publishedAt }: Incoming): StoredEvent {
-  const key = eventKey(event.source, event.id);
-  const { target, digest } = event;
-  const row = db.get(
-    `INSERT INTO events (key, source, id, type, subject, time, digest, body, target_kind, target_name, received_at, published_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
-    ...[
-      key,
-      event.source,
-      event.id,
-      event.type,
-      event.subject,
-      event.time,
-      digest,
-      event.body,
-      target.kind,
-      target.name,
-      at,
-      publishedAt,
-    ],
-  );
-  if (!row) throw new Error(`event ${key} was not stored`);
-  return { seq: int(row, 'seq'), key, digest, settled: false, target };
-}
-
-function storeLabels(db: Database, batch: Batch, stored: StoredEvent, event: IncomingEvent, at: string): void {
-  const model = event.target.name;
-  const labels = event.labels ?? [];
-  for (const { id, label, time } of labels) {
-    // The newest outcome counts, whichever came first; of equal times the one that came later.
-    db.run(
-      `INSERT INTO labels (model, id, label, time, stored_at) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (model, id) DO UPDATE SET label = excluded.label, time = excluded.time,
-         stored_at = CASE WHEN labels.label = excluded.label THEN labels.stored_at ELSE excluded.stored_at END
-       WHERE excluded.time >= labels.time`,
-      ...[model, id, label, utc(time) ?? at, at],
-    );
-  }
-  const entry = batch.labels.get(model) ?? { at, events: [], stored: 0 };
-  entry.events.push({ key: stored.key, digest: stored.digest });
-  entry.stored += labels.length;
-  batch.labels.set(model, entry);
-}
-
-function receiveNewEvent(
-  db: Database,
-  batch: Batch,
-  event: IncomingEvent,
-  incoming: Incoming,
-): { stored: StoredEvent; receipt: Receipt } {
-  const { at } = incoming;
-  const stored = insertEvent(db, event, incoming);
-  const { target } = event;
-  if (!isKnown(db, batch, target)) {
+function firstFate(batch: Batch, event: IncomingEvent): { model: string; fate: NewFate; receipt: Receipt } {
+  const { target, labels } = event;
+  if (!batch.known.has(targetChain(target))) {
     const reason = `no ${target.kind} ${target.name} was ever applied`;
-    putFate(db, stored, NO_MODEL, { fate: 'ignored', reason }, at);
-    return { stored, receipt: { action: 'done', fate: 'ignored', reason } };
+    return { model: NO_MODEL, fate: { fate: 'ignored', reason }, receipt: { action: 'done', fate: 'ignored', reason } };
   }
-  if (event.labels && target.kind === 'model') {
-    storeLabels(db, batch, stored, event, at);
-    putFate(db, stored, target.name, { fate: 'acted_on', reason: `${event.labels.length} labels stored` }, at);
-    return { stored, receipt: { action: 'done', fate: null, reason: null } };
+  if (labels && target.kind === 'model') {
+    const fate: NewFate = { fate: 'acted_on', reason: `${labels.length} labels stored` };
+    return { model: target.name, fate, receipt: { action: 'done', fate: null, reason: null } };
   }
-  putFate(db, stored, target.kind === 'model' ? target.name : NO_MODEL, { fate: 'received' }, at);
-  return { stored, receipt: { action: 'signal', fate: null, reason: null } };
+  const model = target.kind === 'model' ? target.name : NO_MODEL;
+  return { model, fate: { fate: 'received' }, receipt: { action: 'signal', fate: null, reason: null } };
+}
+
+function receiveNewEvent(batch: Batch, event: IncomingEvent, incoming: Incoming): [StoredEvent, Receipt] {
+  const { model, fate, receipt } = firstFate(batch, event);
+  const { digest, target } = event;
+  // Its number is known once it is written.
+  const stored: StoredEvent = { seq: 0, key: keyOf(event), digest, settled: fate.fate !== 'received', target };
+  batch.events.set(stored.key, stored);
+  batch.newEvents.push({ stored, event, incoming, model, fate });
+  return [stored, receipt];
 }
 
 /** Another delivery of a known id: the same once more, or other content under that id. */
-function receiveKnownEvent(
-  db: Database,
-  batch: Batch,
-  stored: StoredEvent,
-  event: IncomingEvent,
-  incoming: Incoming,
-): Receipt {
+function receiveKnownEvent(batch: Batch, stored: StoredEvent, event: IncomingEvent, { origin, at }: Incoming): Receipt {
   if (stored.digest === event.digest) return followsEvent(stored.settled, 'duplicate', null);
   const reason = `another event has this source and id: digest ${stored.digest}, this one has ${event.digest}`;
-  const body = {
-    event: stored.key,
-    digest: stored.digest,
-    refusedDigest: event.digest,
-    origin: incoming.origin,
-    reason,
-  };
-  const targets = [stored.target, event.target].filter((one) => isKnown(db, batch, one));
-  for (const model of new Set(targets.map(targetChain))) {
-    appendAudit(db, { model, action: 'event.refused', actor: null, body, at: incoming.at });
+  const body = { event: stored.key, digest: stored.digest, refusedDigest: event.digest, origin, reason };
+  for (const model of new Set([stored.target, event.target].map(targetChain))) {
+    if (batch.known.has(model)) batch.refusals.push({ model, action: 'event.refused', actor: null, body, at });
   }
   return { action: 'done', fate: 'refused', reason };
 }
 
-function receiveOne(db: Database, batch: Batch, incoming: Incoming): Receipt {
-  const { origin } = incoming;
-  const latest = db.get(
-    `SELECT d.generation, d.digest, d.fate, d.reason, e.key AS event_key, e.settled FROM deliveries d LEFT JOIN events e ON e.seq = d.event
-     WHERE d.topic = ? AND d.partition = ? AND d.offset = ? ORDER BY d.generation DESC LIMIT 1`,
-    ...[origin.topic, origin.partition, origin.offset],
-  );
-  const earlier = earlierDelivery(latest, incoming);
-  if (earlier) return answerAgain(earlier);
-  const generation = latest ? (intOrNull(latest, 'generation') ?? 0) + 1 : 0;
-  if ('malformed' in incoming) {
-    const { reason, detail } = incoming.malformed;
-    const receipt: Receipt = { action: 'dead_letter', fate: 'dead_lettered', reason };
-    return insertDelivery(db, incoming, generation, { event: null, digest: null, receipt, detail });
-  }
-  const { event } = incoming;
-  const known = findEvent(db, eventKey(event.source, event.id));
-  const { stored, receipt } = known
-    ? { stored: known, receipt: receiveKnownEvent(db, batch, known, event, incoming) }
-    : receiveNewEvent(db, batch, event, incoming);
-  return insertDelivery(db, incoming, generation, { event: stored.seq, digest: event.digest, receipt, detail: null });
+function receiveEvent(batch: Batch, event: IncomingEvent, incoming: Incoming): [StoredEvent, Receipt] {
+  const known = batch.events.get(keyOf(event));
+  return known ? [known, receiveKnownEvent(batch, known, event, incoming)] : receiveNewEvent(batch, event, incoming);
 }
 
-export function receive(db: Database, deliveries: readonly Incoming[]): Promise<readonly Receipt[]> {
-  return db.transaction(() => {
-    const batch: Batch = { known: new Map(), labels: new Map() };
-    const receipts = deliveries.map((incoming) => receiveOne(db, batch, incoming));
-    for (const [model, { at, events, stored }] of batch.labels) {
-      appendAudit(db, {
-        model,
-        action: 'labels.stored',
-        actor: null,
-        body: { labels: stored, events: eventSummary(events) },
-        at,
-      });
-    }
-    return receipts;
-  });
+function receiveOne(batch: Batch, incoming: Incoming): Receipt {
+  const latest = batch.taken.get(originKey(incoming));
+  const earlier = earlierDelivery(latest, incoming);
+  if (earlier) return answerAgain(earlier);
+  const [event, receipt]: [StoredEvent | null, Receipt] = isEvent(incoming)
+    ? receiveEvent(batch, incoming.event, incoming)
+    : [null, { action: 'dead_letter', fate: 'dead_lettered', reason: incoming.malformed.reason }];
+  const taken: Taken = {
+    generation: latest ? latest.generation + 1 : 0,
+    event,
+    digest: isEvent(incoming) ? incoming.event.digest : null,
+    fate: receipt.fate,
+    reason: receipt.reason,
+  };
+  batch.taken.set(originKey(incoming), taken);
+  batch.newDeliveries.push({ ...taken, incoming });
+  return receipt;
+}
+
+// ---- writing ----------------------------------------------------------------------------------------------------------
+
+async function insertEvents(db: Session, news: readonly NewEvent[]): Promise<void> {
+  const rows = await db.allEach(
+    `INSERT INTO events (key, source, id, type, subject, time, digest, body, target_kind, target_name, received_at, published_at, settled)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
+    news.map(({ stored, event, incoming }) => [
+      ...[stored.key, event.source, event.id, event.type, event.subject, event.time, event.digest, event.body],
+      ...[event.target.kind, event.target.name, incoming.at, incoming.publishedAt, stored.settled ? 1 : 0],
+    ]),
+  );
+  for (const [index, { stored }] of news.entries()) {
+    const row = rows[index]?.[0];
+    if (!row) throw new Error(`event ${stored.key} was not stored`);
+    stored.seq = int(row, 'seq');
+  }
+  await insertFates(
+    db,
+    news.map(({ stored, model, fate, incoming }) => ({ event: stored, model, fate, at: incoming.at })),
+  );
+}
+
+const insertDeliveries = (db: Session, news: readonly NewDelivery[]): Promise<unknown> =>
+  db.runEach(
+    `INSERT INTO deliveries (topic, partition, "offset", generation, event, digest, fate, reason, detail, at, published_at, attempt,
+       retry_topic, retry_partition, retry_offset, source, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    news.map(({ incoming, generation, event, digest, fate, reason }) => {
+      const { origin, at, publishedAt, attempt, retryOf } = incoming;
+      const malformed = isEvent(incoming) ? undefined : incoming.malformed;
+      return [
+        ...[origin.topic, origin.partition, origin.offset, generation, event?.seq ?? null, digest, fate, reason],
+        ...[malformed?.detail ?? null, at, publishedAt, attempt ?? 1],
+        ...[retryOf?.topic ?? null, retryOf?.partition ?? null, retryOf?.offset ?? null],
+        ...[malformed?.identity?.source ?? null, malformed?.identity?.id ?? null],
+      ];
+    }),
+  );
+
+async function storeLabels(db: Session, news: readonly NewEvent[]): Promise<void> {
+  const withLabels = news.filter(({ fate, event }) => fate.fate === 'acted_on' && event.labels);
+  // The newest outcome counts, whichever came first; of equal times the one that came later.
+  await db.runEach(
+    `INSERT INTO labels (model, id, label, time, stored_at) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT (model, id) DO UPDATE SET label = excluded.label, time = excluded.time,
+       stored_at = CASE WHEN labels.label = excluded.label THEN labels.stored_at ELSE excluded.stored_at END
+     WHERE excluded.time >= labels.time`,
+    withLabels.flatMap(({ event, model, incoming: { at } }) =>
+      (event.labels ?? []).map(({ id, label, time }) => [model, id, label, utc(time) ?? at, at]),
+    ),
+  );
+  for (const model of unique(withLabels.map((one) => one.model))) {
+    const own = withLabels.filter((one) => one.model === model);
+    const labels = own.reduce((sum, { event }) => sum + (event.labels?.length ?? 0), 0);
+    const body = { labels, events: eventSummary(own.map(({ stored }) => stored)) };
+    const at = own[0]?.incoming.at ?? '';
+    await appendAudit(db, { model, action: 'labels.stored', actor: null, body, at });
+  }
+}
+
+export async function receive(db: Session, deliveries: readonly Incoming[]): Promise<readonly Receipt[]> {
+  const batch = await readBatch(db, deliveries);
+  const receipts = deliveries.map((incoming) => receiveOne(batch, incoming));
+  await insertEvents(db, batch.newEvents);
+  await insertDeliveries(db, batch.newDeliveries);
+  for (const refusal of batch.refusals) await appendAudit(db, refusal);
+  await storeLabels(db, batch.newEvents);
+  return receipts;
 }

@@ -1,22 +1,34 @@
-/** The registry on SQLite: one file on one host, opened by several processes at once. */
+/** The registry: one SQLite file on one host, or a Postgres server for many. Both are opened by several processes at once, and behave the same. */
 import type { Registry } from '../../ports/registry.ts';
 import { pathOfFileUrl } from '../file-url.ts';
 import { createApprovals } from './approvals.ts';
 import { createAudit } from './audit.ts';
-import { Database } from './database.ts';
+import type { Database } from './database.ts';
 import { createDatasets } from './datasets.ts';
 import { createDefinitions } from './definitions.ts';
 import { createDeployments } from './deployments.ts';
 import { createEvents } from './events.ts';
+import { migrate } from './migrations.ts';
 import { createMonitoring } from './monitoring.ts';
 import { createOutbox } from './outbox.ts';
 import { createPauses } from './pauses.ts';
+import { openPostgres } from './postgres.ts';
 import { createRuns } from './runs.ts';
+import { openSqlite } from './sqlite.ts';
 import { createVersions } from './versions.ts';
 
-/** Opens, and brings to the newest schema, the registry at `file:/absolute/path`. */
+const open = (url: string): Promise<Database> =>
+  /^postgres(ql)?:/i.test(url) ? openPostgres(url) : openSqlite(pathOfFileUrl(url, 'registry'));
+
+/** Opens, and brings to the newest schema, the registry at `file:/absolute/path` or `postgres://…`. @throws RegistryError, RegistryLocked */
 export async function openRegistry(databaseUrl: string): Promise<Registry> {
-  const db = await Database.open(pathOfFileUrl(databaseUrl, 'registry'));
+  const db = await open(databaseUrl);
+  try {
+    await migrate(db);
+  } catch (error) {
+    await db.close();
+    throw error;
+  }
   return {
     ...createDefinitions(db),
     ...createEvents(db),
@@ -30,7 +42,7 @@ export async function openRegistry(databaseUrl: string): Promise<Registry> {
     ...createAudit(db),
     ...createPauses(db),
     async ping() {
-      await db.read(() => db.get('SELECT version FROM schema_version'));
+      await db.read((tx) => tx.get('SELECT version FROM schema_version'));
     },
     close: () => db.close(),
   };

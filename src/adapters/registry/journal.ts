@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { EVENT_TYPES, type LifecycleEvent, TOPICS, type TopicName } from '../../contracts/events.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
 import type { AuditRow } from '../../ports/registry.ts';
-import type { Database } from './database.ts';
+import type { Session } from './database.ts';
 import { int, text } from './rows.ts';
 
 export type Facts = Readonly<Record<string, unknown>>;
@@ -35,8 +35,8 @@ export interface AuditInput {
   readonly at: string;
 }
 
-export function appendAudit(db: Database, input: AuditInput): AuditHead {
-  const last = db.get('SELECT sequence, hash FROM audit_heads WHERE model = ?', input.model);
+export async function appendAudit(db: Session, input: AuditInput): Promise<AuditHead> {
+  const last = await db.get('SELECT sequence, hash FROM audit_heads WHERE model = ?', input.model);
   const previous = last ? text(last, 'hash') : GENESIS;
   const sequence = (last ? int(last, 'sequence') : 0) + 1;
   const { model, action, actor, at } = input;
@@ -44,11 +44,11 @@ export function appendAudit(db: Database, input: AuditInput): AuditHead {
   const stored = canonicalJson(input.body);
   const body = JSON.parse(stored) as Facts;
   const hash = auditHash({ model, sequence, at, action, actor, body, previous });
-  db.run(
+  await db.run(
     'INSERT INTO audit (model, sequence, at, action, actor, body, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
     ...[model, sequence, at, action, actor, stored, previous, hash],
   );
-  db.run(
+  await db.run(
     'INSERT INTO audit_heads (model, sequence, hash) VALUES (?, ?, ?) ON CONFLICT (model) DO UPDATE SET sequence = excluded.sequence, hash = excluded.hash',
     ...[model, sequence, hash],
   );
@@ -65,7 +65,7 @@ interface OutgoingEvent {
   readonly at: string;
 }
 
-function publish(db: Database, out: OutgoingEvent): void {
+async function publish(db: Session, out: OutgoingEvent): Promise<void> {
   const event = {
     specversion: '1.0',
     id: out.id,
@@ -76,7 +76,7 @@ function publish(db: Database, out: OutgoingEvent): void {
     datacontenttype: 'application/json',
     data: out.data,
   };
-  db.run(
+  await db.run(
     'INSERT INTO outbox (topic, key, source, id, event) VALUES (?, ?, ?, ?, ?)',
     ...[out.topic, out.model, out.source, out.id, canonicalJson(event)],
   );
@@ -94,11 +94,11 @@ export interface LifecycleInput {
 }
 
 /** A fact that others are told about: one audit row, and the event that carries the head it made. */
-export function record(db: Database, audit: AuditInput, event: LifecycleInput): void {
-  const auditHead = appendAudit(db, audit);
+export async function record(db: Session, audit: AuditInput, event: LifecycleInput): Promise<void> {
+  const auditHead = await appendAudit(db, audit);
   const { model, type, id, at } = event;
   const data = { ...event.data, auditHead };
-  publish(db, {
+  await publish(db, {
     topic: TOPICS.lifecycle,
     model,
     source: lifecycleSource(model),
@@ -109,13 +109,19 @@ export function record(db: Database, audit: AuditInput, event: LifecycleInput): 
   });
 }
 
-export function lifecycleEventExists(db: Database, model: string, id: string): boolean {
-  return db.get('SELECT 1 FROM outbox WHERE source = ? AND id = ?', lifecycleSource(model), id) !== undefined;
+export async function lifecycleEventExists(db: Session, model: string, id: string): Promise<boolean> {
+  return (await db.get('SELECT 1 FROM outbox WHERE source = ? AND id = ?', lifecycleSource(model), id)) !== undefined;
 }
 
-export function publishDrift(db: Database, model: string, windowEnd: string, data: Facts, at: string): void {
+export async function publishDrift(
+  db: Session,
+  model: string,
+  windowEnd: string,
+  data: Facts,
+  at: string,
+): Promise<void> {
   const id = `sweep:${model}:${windowEnd}`;
-  publish(db, {
+  await publish(db, {
     topic: TOPICS.drift,
     model,
     source: `refit/sweep/${model}`,

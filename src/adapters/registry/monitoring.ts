@@ -1,6 +1,6 @@
 /** Monitoring: verdicts of the sweeps, and where the sink of predictions stands. */
 import type { MonitoringRegistry, SinkFile, SweepRecord } from '../../ports/registry.ts';
-import type { Database } from './database.ts';
+import type { Database, Session } from './database.ts';
 import { appendAudit, type Facts, publishDrift } from './journal.ts';
 import { int, json, text, utc } from './rows.ts';
 
@@ -27,22 +27,36 @@ function driftData(sweep: SweepRecord): Facts {
   };
 }
 
-function recordSweep(db: Database, sweep: SweepRecord): SweepRecord {
-  const known = db.get('SELECT record FROM sweeps WHERE model = ? AND window_end = ?', sweep.model, sweep.windowEnd);
+async function recordSweep(db: Session, sweep: SweepRecord): Promise<SweepRecord> {
+  const known = await db.get(
+    'SELECT record FROM sweeps WHERE model = ? AND window_end = ?',
+    sweep.model,
+    sweep.windowEnd,
+  );
   if (known) return json<SweepRecord>(known, 'record');
   const { model, windowStart, windowEnd, version, rows, labelled, verdict, reason, features, performance, at } = sweep;
-  db.run('INSERT INTO sweeps (model, window_end, record) VALUES (?, ?, ?)', model, windowEnd, JSON.stringify(sweep));
+  await db.run(
+    'INSERT INTO sweeps (model, window_end, record) VALUES (?, ?, ?)',
+    model,
+    windowEnd,
+    JSON.stringify(sweep),
+  );
   const drifted = features.filter((feature) => feature.drifted).map(({ name, score }) => ({ name, score }));
   const body = { windowStart, windowEnd, version, rows, labelled, verdict, reason, drifted, performance };
-  appendAudit(db, { model, action: 'sweep.recorded', actor: null, body, at });
-  if (verdict === 'suspected' || verdict === 'confirmed') publishDrift(db, model, windowEnd, driftData(sweep), at);
+  await appendAudit(db, { model, action: 'sweep.recorded', actor: null, body, at });
+  if (verdict === 'suspected' || verdict === 'confirmed')
+    await publishDrift(db, model, windowEnd, driftData(sweep), at);
   return sweep;
 }
 
 const sinkFile = (row: Readonly<Record<string, unknown>>): SinkFile => json<SinkFile>(row, 'file');
 
-function position(db: Database, topic: string, partition: number): string {
-  const row = db.get('SELECT next_offset FROM sink_positions WHERE topic = ? AND partition = ?', topic, partition);
+async function position(db: Session, topic: string, partition: number): Promise<string> {
+  const row = await db.get(
+    'SELECT next_offset FROM sink_positions WHERE topic = ? AND partition = ?',
+    topic,
+    partition,
+  );
   return row ? text(row, 'next_offset') : '0';
 }
 
@@ -53,10 +67,10 @@ function instant(time: string): string {
   return normal;
 }
 
-function commitSinkFile(db: Database, file: SinkFile): 'committed' | 'conflict' {
+async function commitSinkFile(db: Session, file: SinkFile): Promise<'committed' | 'conflict'> {
   const { topic, partition, startOffset, nextOffset } = file;
-  if (position(db, topic, partition) !== startOffset) {
-    const last = db.get(
+  if ((await position(db, topic, partition)) !== startOffset) {
+    const last = await db.get(
       'SELECT file FROM sink_files WHERE topic = ? AND partition = ? ORDER BY seq DESC LIMIT 1',
       topic,
       partition,
@@ -66,18 +80,18 @@ function commitSinkFile(db: Database, file: SinkFile): 'committed' | 'conflict' 
     // The same commit once more, after an answer that was lost.
     return again ? 'committed' : 'conflict';
   }
-  db.run(
+  await db.run(
     'INSERT INTO sink_positions (topic, partition, next_offset) VALUES (?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset',
     ...[topic, partition, nextOffset],
   );
   if (file.rows === 0) return 'committed';
-  const row = db.get(
+  const row = await db.get(
     'INSERT INTO sink_files (topic, partition, start_offset, file) VALUES (?, ?, ?, ?) RETURNING seq',
     ...[topic, partition, startOffset, JSON.stringify(file)],
   );
   if (!row) throw new Error(`the prediction file at ${topic}/${partition}@${startOffset} was not stored`);
   for (const model of new Set(file.models)) {
-    db.run(
+    await db.run(
       'INSERT INTO sink_file_models (model, max_time, min_time, file) VALUES (?, ?, ?, ?)',
       ...[model, instant(file.maxTime), instant(file.minTime), int(row, 'seq')],
     );
@@ -87,25 +101,25 @@ function commitSinkFile(db: Database, file: SinkFile): 'committed' | 'conflict' 
 
 export function createMonitoring(db: Database): MonitoringRegistry {
   return {
-    recordSweep: (sweep) => db.transaction(() => recordSweep(db, sweep)),
+    recordSweep: (sweep) => db.transaction((tx) => recordSweep(tx, sweep)),
     sweeps: (model, limit) =>
-      db.read(() =>
-        db
-          .all('SELECT record FROM sweeps WHERE model = ? ORDER BY window_end DESC LIMIT ?', model, limit)
-          .map((row) => json<SweepRecord>(row, 'record')),
+      db.read(async (tx) =>
+        (await tx.all('SELECT record FROM sweeps WHERE model = ? ORDER BY window_end DESC LIMIT ?', model, limit)).map(
+          (row) => json<SweepRecord>(row, 'record'),
+        ),
       ),
-    sinkPosition: (topic, partition) => db.read(() => position(db, topic, partition)),
+    sinkPosition: (topic, partition) => db.read((tx) => position(tx, topic, partition)),
     /** The log of predictions is data, not a decision: the file's digest is its proof, and no chain grows with the traffic. */
-    commitSinkFile: (file) => db.transaction(() => commitSinkFile(db, file)),
+    commitSinkFile: (file) => db.transaction((tx) => commitSinkFile(tx, file)),
     sinkFiles: (model, start, end) =>
-      db.read(() =>
-        db
-          .all(
+      db.read(async (tx) =>
+        (
+          await tx.all(
             `SELECT f.file FROM sink_file_models m JOIN sink_files f ON f.seq = m.file
              WHERE m.model = ? AND m.max_time >= ? AND m.min_time < ? ORDER BY f.seq`,
             ...[model, instant(start), instant(end)],
           )
-          .map(sinkFile),
+        ).map(sinkFile),
       ),
   };
 }

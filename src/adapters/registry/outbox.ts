@@ -9,33 +9,35 @@ import { int, oneOf, text } from './rows.ts';
 export function createOutbox(db: Database): OutboxRegistry {
   return {
     outbox: (limit) =>
-      db.read(() =>
-        db
-          .all(
+      db.read(async (tx) =>
+        (
+          await tx.all(
             'SELECT sequence, topic, key, event FROM outbox WHERE published_at IS NULL ORDER BY sequence LIMIT ?',
             limit,
           )
-          .map((row) => ({
-            sequence: int(row, 'sequence'),
-            topic: oneOf(row, 'topic', Object.values(TOPICS)),
-            key: text(row, 'key'),
-            event: text(row, 'event'),
-          })),
+        ).map((row) => ({
+          sequence: int(row, 'sequence'),
+          topic: oneOf(row, 'topic', Object.values(TOPICS)),
+          key: text(row, 'key'),
+          event: text(row, 'event'),
+        })),
       ),
 
     outboxPublished: (sequences, at) =>
-      db.transaction(() => {
-        for (const sequence of sequences)
-          db.run('UPDATE outbox SET published_at = ? WHERE sequence = ? AND published_at IS NULL', at, sequence);
+      db.transaction(async (tx) => {
+        await tx.runEach(
+          'UPDATE outbox SET published_at = ? WHERE sequence = ? AND published_at IS NULL',
+          sequences.map((sequence) => [at, sequence]),
+        );
       }),
 
-    pruneOutbox: (before, limit) => db.transaction(() => pruneOutbox(db, before, limit)),
+    pruneOutbox: (before, limit) => db.transaction((tx) => pruneOutbox(tx, before, limit)),
 
     emit: (input) =>
-      db.transaction(() => {
-        if (lifecycleEventExists(db, input.model, input.id)) return;
+      db.transaction(async (tx) => {
+        if (await lifecycleEventExists(tx, input.model, input.id)) return;
         const body = { event: input.id, ...input.data };
-        record(db, { model: input.model, action: input.type, actor: null, body, at: input.at }, input);
+        await record(tx, { model: input.model, action: input.type, actor: null, body, at: input.at }, input);
       }),
   };
 }

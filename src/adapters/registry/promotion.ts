@@ -3,7 +3,7 @@ import type { TrafficPlan } from '../../contracts/plan.ts';
 import type { DecisionContext } from '../../domain/approval.ts';
 import type { DeploymentRecord } from '../../ports/registry.ts';
 import { decisionContext, findApproval } from './approvals.ts';
-import type { Database } from './database.ts';
+import type { Session } from './database.ts';
 import { appendAudit, record } from './journal.ts';
 import { checkFence, fencedOff, insertPlan } from './plans.ts';
 import { findVersion, makeChampion } from './versions.ts';
@@ -12,22 +12,27 @@ export type Promotion = { readonly status: 'promoted' } | { readonly status: 're
 type Verify = (context: DecisionContext) => string | null;
 
 /** A rollout ships what was decided on; a rollback returns to a version that was decided on before. */
-function decisionObstacle(db: Database, deployment: DeploymentRecord, verify: Verify, at: string): string | null {
+async function decisionObstacle(
+  db: Session,
+  deployment: DeploymentRecord,
+  verify: Verify,
+  at: string,
+): Promise<string | null> {
   const { model, kind, run, toVersion } = deployment;
   if (kind === 'rollback') return null;
   if (run === null) return `deployment ${deployment.deployment} of ${model} has no run, and so no decision`;
-  const approval = findApproval(db, run);
+  const approval = await findApproval(db, run);
   if (approval && approval.version !== toVersion)
     return `the decision of ${run} is on version ${approval.version}, not ${toVersion}`;
-  if (approval && approval.bundleDigest !== findVersion(db, model, toVersion)?.bundleDigest) {
+  if (approval && approval.bundleDigest !== (await findVersion(db, model, toVersion))?.bundleDigest) {
     return `the decision of ${run} is for bundle ${approval.bundleDigest}, which is not that of ${model}@${toVersion}`;
   }
   if (approval && approval.outcome !== 'approved')
     return `${run} is not approved: ${approval.outcome ?? 'it still waits for a decision'}`;
-  return verify(decisionContext(db, model, run, at));
+  return verify(await decisionContext(db, model, run, at));
 }
 
-function planObstacle(db: Database, deployment: DeploymentRecord, plan: TrafficPlan): string | null {
+async function planObstacle(db: Session, deployment: DeploymentRecord, plan: TrafficPlan): Promise<string | null> {
   const { model, toVersion } = deployment;
   if (plan.model !== model || plan.deployment !== deployment.deployment) {
     return `the plan is that of deployment ${plan.deployment} of ${plan.model}, not of deployment ${deployment.deployment} of ${model}`;
@@ -36,36 +41,36 @@ function planObstacle(db: Database, deployment: DeploymentRecord, plan: TrafficP
     (entry) => entry.role === 'champion' && entry.version === toVersion && entry.weight === 1,
   );
   if (!serves) return `the final plan does not give all traffic to ${model}@${toVersion} as champion`;
-  const over = fencedOff(db, model, deployment.deployment);
+  const over = await fencedOff(db, model, deployment.deployment);
   if (over !== null) return over;
-  const fence = checkFence(db, plan);
+  const fence = await checkFence(db, plan);
   return fence === 'free' || fence === 'same' ? null : fence.stale;
 }
 
-export function promote(
-  db: Database,
+export async function promote(
+  db: Session,
   deployment: DeploymentRecord,
   plan: TrafficPlan,
   verify: Verify,
   at: string,
-): Promotion {
+): Promise<Promotion> {
   const { model, kind, run, toVersion, fromVersion, actor } = deployment;
   if (deployment.outcome === 'promoted') return { status: 'promoted' };
-  const reason = planObstacle(db, deployment, plan) ?? decisionObstacle(db, deployment, verify, at);
+  const reason = (await planObstacle(db, deployment, plan)) ?? (await decisionObstacle(db, deployment, verify, at));
   if (reason !== null) {
     const body = { deployment: deployment.deployment, kind, run, version: toVersion, reason };
-    appendAudit(db, { model, action: 'promotion.refused', actor, body, at });
+    await appendAudit(db, { model, action: 'promotion.refused', actor, body, at });
     return { status: 'refused', reason };
   }
   const number = deployment.deployment;
-  if (checkFence(db, plan) === 'free')
-    insertPlan(db, plan, { step: 'promote', detail: `${model}@${toVersion} is champion` }, at);
-  makeChampion(db, model, toVersion, number, at);
-  db.run(
+  if ((await checkFence(db, plan)) === 'free')
+    await insertPlan(db, plan, { step: 'promote', detail: `${model}@${toVersion} is champion` }, at);
+  await makeChampion(db, model, toVersion, number, at);
+  await db.run(
     "UPDATE deployments SET outcome = 'promoted', outcome_reason = ?, finished_at = ? WHERE model = ? AND deployment = ?",
     ...[deployment.reason, at, model, number],
   );
-  const approvals = run === null ? [] : (findApproval(db, run)?.decisions ?? []);
+  const approvals = run === null ? [] : ((await findApproval(db, run))?.decisions ?? []);
   const facts = {
     deployment: number,
     kind,
@@ -73,7 +78,7 @@ export function promote(
     from: fromVersion,
     to: toVersion,
     version: toVersion,
-    bundleDigest: findVersion(db, model, toVersion)?.bundleDigest ?? null,
+    bundleDigest: (await findVersion(db, model, toVersion))?.bundleDigest ?? null,
     approvedBy: approvals
       .filter((one) => one.status === 'accepted' && one.decision === 'approve')
       .map((one) => one.actor),
@@ -82,7 +87,7 @@ export function promote(
     entries: plan.entries,
   };
   const type = kind === 'rollback' ? 'version.rolledback' : 'version.promoted';
-  record(
+  await record(
     db,
     { model, action: type, actor, body: facts, at },
     { model, type, id: `${type}:${model}:${number}`, data: facts, at },

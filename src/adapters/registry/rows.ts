@@ -1,5 +1,5 @@
 /** Typed access to the columns of a row: what is stored is checked as it is read, not believed. */
-import type { Database, Row, SqlValue } from './database.ts';
+import type { Row, Session, SqlValue } from './database.ts';
 
 function wrong(row: Row, column: string, expected: string): never {
   throw new TypeError(`registry column ${column} holds ${JSON.stringify(row[column])}, not ${expected}`);
@@ -20,8 +20,8 @@ export function int(row: Row, column: string): number {
 }
 
 /** What `SELECT count(*) AS n` gives. */
-export function count(db: Database, sql: string, ...values: readonly SqlValue[]): number {
-  const row = db.get(sql, ...values);
+export async function count(db: Session, sql: string, ...values: readonly SqlValue[]): Promise<number> {
+  const row = await db.get(sql, ...values);
   return row ? int(row, 'n') : 0;
 }
 

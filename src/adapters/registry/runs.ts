@@ -1,12 +1,12 @@
 /** Runs: numbered without a gap, opened together with the fates of the events behind them, closed once. */
 import type { Evaluation, GateResult, MetricValue } from '../../contracts/evaluation.ts';
-import { RUN_OUTCOMES, type RunOutcome, STAGES, TRIGGERS } from '../../contracts/values.ts';
+import { type Fate, RUN_OUTCOMES, type RunOutcome, STAGES, TRIGGERS } from '../../contracts/values.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
 import { runId } from '../../domain/ids.ts';
 import type { OpenedRun, OpenRunInput, RunRecord, RunRegistry, TrainingRecord } from '../../ports/registry.ts';
 import { cost, overBudget, settleCost, spending } from './budget.ts';
-import type { Database, Row, SqlValue } from './database.ts';
-import { findEvent, findFate, putFate } from './fates.ts';
+import type { Database, Row, Session, SqlValue } from './database.ts';
+import { type FateOfEvent, findEvents, putFates, type StoredEvent } from './fates.ts';
 import { appendAudit, eventSummary, record, sha256 } from './journal.ts';
 import { count, int, intOrNull, json, oneOf, oneOfOrNull, text, textOrNull } from './rows.ts';
 import { setRole, versionOfRun } from './versions.ts';
@@ -41,37 +41,48 @@ const bareRecord = (row: Row): Omit<RunRecord, 'eventCount' | 'eventKeys'> => ({
 /** The opener comes first. The text is that of the index. */
 const RANK = "CASE fate WHEN 'acted_on' THEN 0 ELSE 1 END";
 
-function keysBehind(db: Database, run: string, limit: number, after?: { rank: number; event: number }): string[] {
+async function keysBehind(
+  db: Session,
+  run: string,
+  limit: number,
+  after?: { rank: number; event: number },
+): Promise<string[]> {
   const { rank, event } = after ?? { rank: -1, event: 0 };
-  return db
-    .all(
+  return (
+    await db.all(
       `SELECT e.key FROM fates JOIN events e ON e.seq = fates.event
        WHERE fates.run = ? AND ((${RANK}) > ? OR ((${RANK}) = ? AND fates.event > ?)) ORDER BY (${RANK}), fates.event LIMIT ?`,
       ...[run, rank, rank, event, limit],
     )
-    .map((row) => text(row, 'key'));
+  ).map((row) => text(row, 'key'));
 }
 
 /** Of events that were deleted since, the row itself keeps the first keys. */
-function runRecord(db: Database, row: Row, limit: number): RunRecord {
+async function runRecord(db: Session, row: Row, limit: number): Promise<RunRecord> {
   const run = text(row, 'run');
   const pruned = int(row, 'pruned_events');
-  const kept = keysBehind(db, run, limit);
+  const kept = await keysBehind(db, run, limit);
   const eventKeys = kept.length === 0 && pruned > 0 ? json<readonly string[]>(row, 'event_keys').slice(0, limit) : kept;
-  const eventCount = pruned + count(db, 'SELECT count(*) AS n FROM fates WHERE run = ?', run);
+  const eventCount = pruned + (await count(db, 'SELECT count(*) AS n FROM fates WHERE run = ?', run));
   return { ...bareRecord(row), eventCount, eventKeys };
 }
 
-const withoutLimit = Number.MAX_SAFE_INTEGER;
+const WITHOUT_LIMIT = Number.MAX_SAFE_INTEGER;
 
-export function findRun(db: Database, run: string): RunRecord | undefined {
-  const row = db.get('SELECT * FROM runs WHERE run = ?', run);
-  return row && runRecord(db, row, withoutLimit);
+/** With at most so many keys of its events. */
+export async function findRun(db: Session, run: string, keys = SHOWN_KEYS): Promise<RunRecord | undefined> {
+  const row = await db.get('SELECT * FROM runs WHERE run = ?', run);
+  return row && (await runRecord(db, row, keys));
 }
 
-function runEvents(db: Database, run: string, limit: number, after: string | undefined): readonly string[] {
+async function runEvents(
+  db: Session,
+  run: string,
+  limit: number,
+  after: string | undefined,
+): Promise<readonly string[]> {
   if (after === undefined) return keysBehind(db, run, limit);
-  const row = db.get(
+  const row = await db.get(
     `SELECT ${RANK} AS rank, event FROM fates WHERE run = ? AND event = (SELECT seq FROM events WHERE key = ?)`,
     ...[run, after],
   );
@@ -79,44 +90,41 @@ function runEvents(db: Database, run: string, limit: number, after: string | und
   return keysBehind(db, run, limit, { rank: int(row, 'rank'), event: int(row, 'event') });
 }
 
-function existingRun(db: Database, run: string): RunRecord {
-  const found = findRun(db, run);
+async function existingRun(db: Session, run: string): Promise<RunRecord> {
+  const found = await findRun(db, run);
   if (!found) throw new Error(`there is no run ${run}`);
   return found;
 }
 
 /** The first event that is still open opened the run; one that is settled already stands behind an earlier one. */
-function settleEvents(
-  db: Database,
+async function settleEvents(
+  db: Session,
   input: OpenRunInput,
   run: string,
-): readonly { key: string; digest: string; fate: string }[] {
-  const settled: { key: string; digest: string; fate: string }[] = [];
-  let opened = false;
-  for (const key of input.eventKeys) {
-    const event = findEvent(db, key);
-    if (!event) continue;
-    const fate = opened ? 'coalesced' : 'acted_on';
-    if (putFate(db, event, input.model, { fate, run }, input.at)) {
-      opened = true;
-      settled.push({ key, digest: event.digest, fate });
-    } else if (findFate(db, event.seq, input.model)?.run === run) opened = true;
-  }
-  return settled;
+): Promise<readonly { key: string; digest: string; fate: string }[]> {
+  const { model, at } = input;
+  const events = [...(await findEvents(db, input.eventKeys)).values()];
+  const fates = (fate: Fate, of: readonly StoredEvent[]) =>
+    of.map((event) => ({ event, model, fate: { fate, run }, at }));
+  let [opener, tried]: [readonly FateOfEvent[], number] = [[], 0];
+  for (; opener.length === 0 && tried < events.length; tried += 1)
+    opener = await putFates(db, fates('acted_on', events.slice(tried, tried + 1)));
+  const others = await putFates(db, fates('coalesced', events.slice(tried)));
+  return [...opener, ...others].map(({ event, fate }) => ({ key: event.key, digest: event.digest, fate: fate.fate }));
 }
 
-function openRun(db: Database, input: OpenRunInput): OpenedRun {
+async function openRun(db: Session, input: OpenRunInput): Promise<OpenedRun> {
   const { model, requestKey, trigger, requester, reason, definitionDigest, at } = input;
-  const known = db.get('SELECT run FROM runs WHERE model = ? AND request_key = ?', model, requestKey);
-  if (known) return { status: 'opened', run: existingRun(db, text(known, 'run')) };
+  const known = await db.get('SELECT run FROM runs WHERE model = ? AND request_key = ?', model, requestKey);
+  if (known) return { status: 'opened', run: await existingRun(db, text(known, 'run')) };
   const reserved = cost(input.reservedCpuSeconds ?? 0);
-  const overspent = overBudget(db, input, reserved);
+  const overspent = await overBudget(db, input, reserved);
   if (overspent !== null) return { status: 'over_budget', reason: overspent };
-  const last = db.get('SELECT max(number) AS number FROM runs WHERE model = ?', model);
+  const last = await db.get('SELECT max(number) AS number FROM runs WHERE model = ?', model);
   const number = (last ? (intOrNull(last, 'number') ?? 0) : 0) + 1;
   const run = runId(model, number);
   const eventKeys = [...new Set(input.eventKeys)];
-  db.run(
+  await db.run(
     `INSERT INTO runs (run, model, number, request_key, trigger, event_keys, requester, reason, definition_digest, stage, started_at,
        reserved_cpu_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ...[
@@ -134,18 +142,18 @@ function openRun(db: Database, input: OpenRunInput): OpenedRun {
       reserved,
     ],
   );
-  const settled = settleEvents(db, { ...input, eventKeys }, run);
+  const settled = await settleEvents(db, { ...input, eventKeys }, run);
   const facts = {
     ...{ run, trigger, requester, reason, definition: definitionDigest, events: eventSummary(settled) },
     reservedCpuSeconds: reserved,
   };
   const openedBy = settled.find((event) => event.fate === 'acted_on')?.key ?? null;
-  record(
+  await record(
     db,
     { model, action: 'run.opened', actor: requester, body: { ...facts, requestKey, openedBy }, at },
     { model, type: 'run.started', id: `run.started:${run}`, data: { ...facts, openedBy }, at },
   );
-  return { status: 'opened', run: existingRun(db, run) };
+  return { status: 'opened', run: await existingRun(db, run) };
 }
 
 type RunChange = Parameters<RunRegistry['updateRun']>[1];
@@ -169,30 +177,42 @@ function changedColumns(change: RunChange): readonly { column: string; value: Sq
   return columns;
 }
 
-function updateRun(db: Database, run: string, change: RunChange, at: string): void {
-  const { model, outcome } = existingRun(db, run);
+async function updateRun(db: Session, run: string, change: RunChange, at: string): Promise<void> {
+  const { model, outcome } = await existingRun(db, run);
   // A late write of an attempt that outlived its run, such as a zombie's after a cancellation.
   if (outcome !== null) return;
-  const stored = db.get('SELECT * FROM runs WHERE run = ?', run);
+  const stored = await db.get('SELECT * FROM runs WHERE run = ?', run);
   const changed = changedColumns(change).filter(({ column, value }) => stored?.[column] !== value);
   if (changed.length === 0) return;
   const assignments = changed.map(({ column }) => `${column} = ?`).join(', ');
-  db.run(`UPDATE runs SET ${assignments} WHERE run = ?`, ...changed.map(({ value }) => value), run);
+  await db.run(`UPDATE runs SET ${assignments} WHERE run = ?`, ...changed.map(({ value }) => value), run);
   const facts = Object.fromEntries(changed.map(({ column, fact }) => [column, fact]));
-  appendAudit(db, { model, action: 'run.updated', actor: null, body: { run, ...facts }, at });
+  await appendAudit(db, { model, action: 'run.updated', actor: null, body: { run, ...facts }, at });
 }
 
-function finishRun(db: Database, run: string, outcome: RunOutcome, reason: string | null, at: string): RunRecord {
-  const before = existingRun(db, run);
+async function finishRun(
+  db: Session,
+  run: string,
+  outcome: RunOutcome,
+  reason: string | null,
+  at: string,
+): Promise<RunRecord> {
+  const before = await existingRun(db, run);
   if (before.outcome !== null) return before;
   const { model } = before;
   const { reserved } = before.cpuSeconds;
   const spent = before.cpuSeconds.spent ?? (STAGES.indexOf(before.stage) < STAGES.indexOf('train') ? 0 : reserved);
-  db.run('UPDATE runs SET spent_cpu_seconds = ? WHERE run = ?', spent, run);
-  db.run('UPDATE runs SET outcome = ?, outcome_reason = ?, finished_at = ? WHERE run = ?', outcome, reason, at, run);
-  const version = versionOfRun(db, run);
+  await db.run('UPDATE runs SET spent_cpu_seconds = ? WHERE run = ?', spent, run);
+  await db.run(
+    'UPDATE runs SET outcome = ?, outcome_reason = ?, finished_at = ? WHERE run = ?',
+    outcome,
+    reason,
+    at,
+    run,
+  );
+  const version = await versionOfRun(db, run);
   if (version?.role === 'candidate' && outcome !== 'approved') {
-    setRole(db, model, version.version, outcome === 'superseded' ? 'archived' : 'rejected');
+    await setRole(db, model, version.version, outcome === 'superseded' ? 'archived' : 'rejected');
   }
   const facts = {
     run,
@@ -206,7 +226,7 @@ function finishRun(db: Database, run: string, outcome: RunOutcome, reason: strin
     cpuSeconds: { reserved, spent },
     failedGates: before.gates.filter((gate) => gate.status === 'failed' || gate.status === 'inconclusive'),
   };
-  record(
+  await record(
     db,
     { model, action: 'run.finished', actor: null, body: facts, at },
     { model, type: 'run.finished', id: `run.finished:${run}`, data: facts, at },
@@ -216,27 +236,27 @@ function finishRun(db: Database, run: string, outcome: RunOutcome, reason: strin
 
 export function createRuns(db: Database): RunRegistry {
   return {
-    openRun: (input) => db.transaction(() => openRun(db, input)),
-    run: (run) => db.read(() => findRun(db, run)),
-    runEvents: (run, limit, after) => db.read(() => runEvents(db, run, limit, after)),
+    openRun: (input) => db.transaction((tx) => openRun(tx, input)),
+    run: (run) => db.read((tx) => findRun(tx, run, WITHOUT_LIMIT)),
+    runEvents: (run, limit, after) => db.read((tx) => runEvents(tx, run, limit, after)),
     runs: ({ model, limit }) =>
-      db.read(() =>
-        (model === undefined
-          ? db.all('SELECT * FROM runs ORDER BY started_at DESC, model, number DESC LIMIT ?', limit)
-          : db.all('SELECT * FROM runs WHERE model = ? ORDER BY number DESC LIMIT ?', model, limit)
-        ).map((row) => runRecord(db, row, SHOWN_KEYS)),
-      ),
+      db.read(async (tx) => {
+        const rows =
+          model === undefined
+            ? await tx.all('SELECT * FROM runs ORDER BY started_at DESC, model, number DESC LIMIT ?', limit)
+            : await tx.all('SELECT * FROM runs WHERE model = ? ORDER BY number DESC LIMIT ?', model, limit);
+        return Promise.all(rows.map((row) => runRecord(tx, row, SHOWN_KEYS)));
+      }),
     openRuns: (model) =>
-      db.read(() =>
-        db
-          .all('SELECT * FROM runs WHERE model = ? AND outcome IS NULL ORDER BY number', model)
-          .map((row) => runRecord(db, row, SHOWN_KEYS)),
-      ),
-    updateRun: (run, change, at) => db.transaction(() => updateRun(db, run, change, at)),
-    finishRun: (run, outcome, reason, at) => db.transaction(() => finishRun(db, run, outcome, reason, at)),
-    settleCost: (run, cpuSeconds, at) => db.transaction(() => settleCost(db, run, cpuSeconds, at)),
-    spending: (model, since) => db.read(() => spending(db, model, since)),
+      db.read(async (tx) => {
+        const rows = await tx.all('SELECT * FROM runs WHERE model = ? AND outcome IS NULL ORDER BY number', model);
+        return Promise.all(rows.map((row) => runRecord(tx, row, SHOWN_KEYS)));
+      }),
+    updateRun: (run, change, at) => db.transaction((tx) => updateRun(tx, run, change, at)),
+    finishRun: (run, outcome, reason, at) => db.transaction((tx) => finishRun(tx, run, outcome, reason, at)),
+    settleCost: (run, cpuSeconds, at) => db.transaction((tx) => settleCost(tx, run, cpuSeconds, at)),
+    spending: (model, since) => db.read((tx) => spending(tx, model, since)),
     runsSince: (model, since) =>
-      db.read(() => count(db, 'SELECT count(*) AS n FROM runs WHERE model = ? AND started_at >= ?', model, since)),
+      db.read((tx) => count(tx, 'SELECT count(*) AS n FROM runs WHERE model = ? AND started_at >= ?', model, since)),
   };
 }
