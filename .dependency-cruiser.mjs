@@ -73,6 +73,12 @@ export default {
       '^(activities|src/(ports|domain|contracts))/',
     ),
     only(
+      'telemetry',
+      'Telemetry wraps ports; it knows no adapter.',
+      '^src/telemetry/',
+      '^src/(telemetry|ports|contracts|domain|settings)(/|\\.ts$)',
+    ),
+    only(
       'settings',
       'Settings are read by everyone and read no one; a duration is written as in documents.',
       '^src/settings(/|\\.ts$)',

@@ -7,6 +7,7 @@ import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { readKafka, readTemporal } from './settings/connections.ts';
 import { SettingsError } from './settings/errors.ts';
 import { readDurationMs, readPort, readText } from './settings/read.ts';
+import { readTracing } from './settings/tracing.ts';
 import { LOG_LEVELS, type LogLevel, type PortSettings, type Settings } from './settings/types.ts';
 
 export { SettingsError } from './settings/errors.ts';
@@ -49,6 +50,7 @@ export function parseSettings(env: NodeJS.ProcessEnv, cwd: string): Settings {
     ports,
     python: resolveCommand(readText(env, 'REFIT_PYTHON'), cwd),
     logLevel: readLogLevel(env),
+    tracing: readTracing(env),
     eventLingerMs: readLinger(env),
     eventRetentionMs: readRetention(env),
     workerMetricsPort:

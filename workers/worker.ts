@@ -21,6 +21,9 @@ import { createProcessTrainer } from '../src/adapters/trainer/process.ts';
 import { QUEUES } from '../src/contracts/values.ts';
 import { missingSearchAttributes } from '../src/local/search-attributes.ts';
 import type { Settings } from '../src/settings.ts';
+import { tracedActivities } from '../src/telemetry/activities.ts';
+import { EventTraces } from '../src/telemetry/events.ts';
+import { tracedMessenger } from '../src/telemetry/gateway.ts';
 
 export type QueueName = keyof typeof QUEUES;
 
@@ -76,7 +79,9 @@ export async function startWorker(
     evaluator: createEvaluator(createScorer),
     drift: createDriftDetector(),
     trainer: createProcessTrainer({ python, trainersFolder: join(root, 'trainers'), environment: process.env }),
-    messenger: createMessenger(client),
+    messenger: settings.tracing.enabled
+      ? tracedMessenger(createMessenger(client), new EventTraces(registry))
+      : createMessenger(client),
     notifier: createNotifier(logger, registry),
     schedules,
     surroundings: createSurroundings({
@@ -103,6 +108,7 @@ export async function startWorker(
         namespace: settings.temporal.namespace,
         taskQueue: QUEUES[queue],
         activities,
+        ...(settings.tracing.enabled ? { interceptors: { activity: [tracedActivities(registry)] } } : {}),
         maxConcurrentActivityTaskExecutions: CONCURRENCY[queue],
         // Only the control queue has workflows; the others run activities for them.
         ...(queue === 'control' ? bundle : {}),

@@ -12,6 +12,7 @@ import { connectClient } from '../adapters/temporal/connection.ts';
 import { createMessenger } from '../adapters/temporal/messenger.ts';
 import type { Subscription } from '../ports/bus.ts';
 import type { Settings } from '../settings.ts';
+import { tracedPorts } from '../telemetry/gateway.ts';
 import { checkedAll, consumerProblem } from './health.ts';
 import { createHttp } from './http.ts';
 import { createInbox } from './inbox.ts';
@@ -48,12 +49,13 @@ export async function startGateway(
 ): Promise<Part> {
   const now = (): Date => new Date();
   const temporal = await connectClient(settings.temporal);
-  const { registry, store, bus, messenger } = decorate({
+  const bare: GatewayPorts = {
     registry: await openRegistry(settings.databaseUrl),
     store: await openStore(settings.artifactsUrl),
     bus: await createKafkaBus(settings.kafka, logger),
     messenger: createMessenger(temporal),
-  });
+  };
+  const { registry, store, bus, messenger } = decorate(settings.tracing.enabled ? tracedPorts(bare) : bare);
   await bus.ensureTopics();
   const services: Services = {
     registry,

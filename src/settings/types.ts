@@ -40,6 +40,13 @@ export interface PortSettings {
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
+export interface TracingSettings {
+  /** A collector is named. */
+  readonly enabled: boolean;
+  /** TRACEPARENT: the trace in which the command was called. */
+  readonly traceparent: string | undefined;
+}
+
 export interface Settings {
   /** Absolute folder of the local state: logs, pids, databases. */
   readonly home: string;
@@ -58,6 +65,7 @@ export interface Settings {
   /** The Python that trainers run with, when the user named one. */
   readonly python: string | undefined;
   readonly logLevel: LogLevel;
+  readonly tracing: TracingSettings;
   /** How long an event may wait in the gateway for others, so that they share a transaction and a signal. */
   readonly eventLingerMs: number;
   /** How long settled events are kept; null: for ever. */

@@ -88,7 +88,7 @@ export class E2eStack {
     this.kafka = port('KAFKA');
   }
 
-  static async create(python: string): Promise<E2eStack> {
+  static async create(python: string, more: NodeJS.ProcessEnv = {}): Promise<E2eStack> {
     const folder = await mkdtemp(join(tmpdir(), 'refit-e2e-'));
     const [temporal, ui, kafka, gateway, serve] = (await quietPorts(5)).map(String);
     await mkdir(join(folder, 'operator'));
@@ -100,9 +100,14 @@ export class E2eStack {
       REFIT_GATEWAY_PORT: gateway,
       REFIT_SERVE_PORT: serve,
       REFIT_PYTHON: python,
+      ...more,
     });
   }
 
+  /** The same stack, for commands that are called with other settings. */
+  withEnvironment(more: NodeJS.ProcessEnv): E2eStack {
+    return new E2eStack(this.folder, { ...this.environment, ...more });
+  }
   /** Any exit code: a code above 0 is an answer. */
   async try(...args: string[]): Promise<Ended> {
     return runRefit(args, { cwd: join(this.folder, 'operator'), env: this.environment });

@@ -65,7 +65,8 @@ describe('the reference', () => {
     // Named in errors only, because they are not supported; and the two that set-up reads by itself.
     const unsupported = (name: string): boolean => /_DATA$|_DISABLE_HOST_VERIFICATION$/.test(name);
     expect(read.filter((name) => !unsupported(name) && !listed.includes(name))).toEqual([]);
-    const byOthers = ['REFIT_CACHE', 'TEMPORAL_CLI_PATH', 'REFIT_TOPIC_PREFIX'];
+    // OTEL_* is OpenTelemetry's own.
+    const byOthers = ['REFIT_CACHE', 'TEMPORAL_CLI_PATH', 'REFIT_TOPIC_PREFIX', 'OTEL_EXPORTER_OTLP_ENDPOINT'];
     expect(listed.filter((name) => !read.includes(name) && !byOthers.includes(name))).toEqual([]);
     expect(settings().filter(({ meaning }) => meaning === '')).toEqual([]);
   });

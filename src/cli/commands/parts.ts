@@ -38,16 +38,22 @@ function queuesOf(text: string): readonly QueueName[] {
 }
 
 export function partCommands(program: Command, { settings }: Context): void {
+  const tracingOf = async (part: string) => {
+    const { startTracing } = await import('../../telemetry/tracing.ts');
+    return startTracing(settings.tracing.enabled, part);
+  };
   program
     .command('gateway')
     .description('run the gateway: events from Kafka and HTTP, the API, outbox relay, sink of predictions')
     .action(async () => {
       const stopped = stopSignal();
       const { startGateway } = await import('../../gateway/gateway.ts');
+      const tracing = await tracingOf('gateway');
       const part = await startGateway(settings, logger(settings.logLevel, 'gateway'));
       announce('gateway', part.address);
       await stopped;
       await part.stop();
+      await tracing.stop();
     });
   program
     .command('worker')
@@ -58,10 +64,12 @@ export function partCommands(program: Command, { settings }: Context): void {
       const stopped = stopSignal();
       const python = await ensurePython(settings, setupContext(stderrProgress()));
       const { startWorker } = await import('../../../workers/worker.ts');
+      const tracing = await tracingOf('worker');
       const worker = await startWorker(settings, logger(settings.logLevel, 'worker'), names, python.path);
       announce('worker');
       void stopped.then(worker.stop);
       await worker.done;
+      await tracing.stop();
     });
   program
     .command('serve')

@@ -32,12 +32,15 @@ async function digestOf(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-export function publishCommands(program: Command, { api, cwd, actor }: Context): void {
+export function publishCommands(program: Command, { api, cwd, actor, settings }: Context): void {
   const publish = program.command('publish').description('publish events');
 
-  async function send(event: unknown, json: boolean | undefined): Promise<void> {
-    const kind = Array.isArray(event) ? 'cloudevents-batch' : 'cloudevents';
-    const answer = await api.post<Accepted>('/events', event, `application/${kind}+json`);
+  async function send(given: unknown, json: boolean | undefined): Promise<void> {
+    const kind = Array.isArray(given) ? 'cloudevents-batch' : 'cloudevents';
+    const { publishTraced } = await import('../../telemetry/publisher.ts');
+    const answer = await publishTraced(settings.tracing, given, (event) =>
+      api.post<Accepted>('/events', event, `application/${kind}+json`),
+    );
     if (json) return printJson(answer);
     for (const { id, source } of answer.accepted)
       print(`published ${id} of ${source}; its fate: refit events show ${id}`);
