@@ -1,0 +1,372 @@
+/** A consumer of Kafka under load and in trouble: what is handed over when, what is committed, what stands still, and what it says of itself. */
+import { gzipSync } from 'node:zlib';
+import kafkajs from 'kafkajs';
+import { afterAll, describe, expect, it } from 'vitest';
+import { createKafkaBus } from '../../src/adapters/kafka/bus.ts';
+import { consumerProblem } from '../../src/gateway/health.ts';
+import type { BusRecord, EventBus, SubscribeOptions, Subscription } from '../../src/ports/bus.ts';
+import { until } from '../support/e2e-refit.ts';
+import {
+  admin,
+  kafka,
+  logger,
+  makeWorld,
+  offsets,
+  produce,
+  TIMEOUT_MS,
+  useGatewayWorlds,
+  type World,
+} from '../support/gateway-world.ts';
+
+useGatewayWorlds();
+const { CompressionCodecs, CompressionTypes } = kafkajs;
+
+const open: { readonly stop: () => Promise<void> }[] = [];
+afterAll(async () => {
+  for (const one of open.toReversed()) await one.stop();
+}, TIMEOUT_MS);
+
+interface Setting {
+  readonly world: World;
+  readonly bus: EventBus;
+}
+async function setting(): Promise<Setting> {
+  const world = await makeWorld();
+  const bus = await createKafkaBus(world.settings.kafka, logger);
+  await bus.ensureTopics();
+  open.push({ stop: () => bus.close() });
+  return { world, bus };
+}
+async function subscribe(
+  bus: EventBus,
+  options: Partial<SubscribeOptions> & Pick<SubscribeOptions, 'handle'>,
+): Promise<Subscription> {
+  const subscription = await bus.subscribe({
+    group: 'gateway',
+    topics: ['drift'],
+    lingerMs: 0,
+    concurrency: 8,
+    ...options,
+  });
+  open.push(subscription);
+  return subscription;
+}
+const joined = (subscription: Subscription): Promise<true> =>
+  until('it has joined its group', () => (subscription.state().problem === null ? true : null), 30_000);
+/** Committed by partition, as the broker says. */
+async function committed(world: World): Promise<ReadonlyMap<number, number>> {
+  const [group] = await admin.fetchOffsets({ groupId: `${world.prefix}gateway`, topics: [`${world.prefix}drift`] });
+  return new Map(group?.partitions.map((one) => [one.partition, Math.max(0, Number(one.offset))]));
+}
+async function send(world: World, partition: number, values: readonly string[]): Promise<void> {
+  const producer = kafka.producer();
+  await producer.connect();
+  await producer.send({ topic: `${world.prefix}drift`, messages: values.map((value) => ({ value, partition })) });
+  await producer.disconnect();
+}
+const numbers = (count: number, from = 0): readonly string[] =>
+  Array.from({ length: count }, (_, index) => String(from + index));
+const textOf = (record: BusRecord): string => record.value?.toString() ?? '';
+const caughtUp = (world: World): Promise<true> =>
+  until(
+    'all is committed',
+    async () => {
+      const { committed: done, end } = await offsets(world, 'drift');
+      return (done === end && end > 0) || null;
+    },
+    30_000,
+  );
+
+describe('a consumer', () => {
+  it(
+    'gathers what comes within its linger, in order, and hands over at most 500 at once',
+    async () => {
+      const { world, bus } = await setting();
+      const seen: (readonly string[])[] = [];
+      await joined(
+        await subscribe(bus, {
+          lingerMs: 5_000,
+          handle: async (records) => {
+            seen.push(records.map(textOf));
+          },
+        }),
+      );
+      for (const value of numbers(5)) await produce(world, 'drift', [{ value }]);
+      await caughtUp(world);
+      expect(seen).toEqual([numbers(5)]);
+      await produce(
+        world,
+        'drift',
+        numbers(1_200, 5).map((value) => ({ value })),
+      );
+      await caughtUp(world);
+      expect(seen.flat()).toEqual(numbers(1_205));
+      expect(Math.max(...seen.map((one) => one.length))).toBe(500);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'holds the offset of a partition that cannot go on, names it, and goes on with the others',
+    async () => {
+      const { world, bus } = await setting();
+      const seen: string[] = [];
+      let isAway = true;
+      const subscription = await subscribe(bus, {
+        handle: async (records) => {
+          if (isAway && records.some((one) => one.partition === 0)) throw new Error('the registry is away');
+          seen.push(...records.map(textOf));
+        },
+      });
+      await joined(subscription);
+      await send(world, 0, ['held-1', 'held-2']);
+      await send(world, 1, ['free-1']);
+      await until('it was tried again', () => (subscription.state().retries > 2 ? true : null), 20_000);
+      await send(world, 1, ['free-2']);
+      await until('the other went on', () => (seen.includes('free-2') ? true : null), 20_000);
+      expect((await committed(world)).get(0)).toBe(0);
+      const held = subscription.state().partitions.find((one) => one.partition === 0);
+      expect(held).toMatchObject({ problem: 'offset 0: the registry is away', blocked: false });
+      const later = (held?.waitsSinceMs ?? 0) + 31_000;
+      expect(consumerProblem(subscription.state(), later)).toMatch(
+        /^no progress on drift\/0 for 31 s \(offset 0: the registry is away\)$/,
+      );
+      isAway = false;
+      await caughtUp(world);
+      expect(seen.toSorted()).toEqual(['free-1', 'free-2', 'held-1', 'held-2']);
+      expect(consumerProblem(subscription.state(), Date.now())).toBeNull();
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'stops fetching for a partition that has too much in hand, and goes on when there is room',
+    async () => {
+      const { world, bus } = await setting();
+      let open: () => void = () => undefined;
+      const gate = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      let seen = 0;
+      const subscription = await subscribe(bus, {
+        handle: async (records) => {
+          await gate;
+          seen += records.length;
+        },
+      });
+      await joined(subscription);
+      const large = 'x'.repeat(200_000);
+      for (let round = 0; round < 20; round += 1)
+        await send(
+          world,
+          2,
+          Array.from({ length: 4 }, () => large),
+        );
+      const state = () => subscription.state().partitions.find((one) => one.partition === 2);
+      await until('it is paused', () => (state()?.paused ? true : null), 30_000);
+      await until('its lag is known', () => ((state()?.lag ?? 0) === 80 ? true : null), 30_000);
+      expect(seen).toBe(0);
+      open();
+      await caughtUp(world);
+      expect(seen).toBe(80);
+      expect(state()).toMatchObject({ paused: false, oldestAtMs: null });
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'finishes and commits what is in hand when it is stopped, and leaves the rest to the next',
+    async () => {
+      const { world, bus } = await setting();
+      const first: string[] = [];
+      let entered = false;
+      let open: () => void = () => undefined;
+      const gate = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      const subscription = await subscribe(bus, {
+        handle: async (records) => {
+          entered = true;
+          await gate;
+          first.push(...records.map(textOf));
+        },
+      });
+      await joined(subscription);
+      await send(world, 3, numbers(1_100));
+      await until('it has the first in hand', () => (entered ? true : null), 20_000);
+      const stopping = subscription.stop();
+      open();
+      await stopping;
+      expect((await committed(world)).get(3)).toBe(first.length);
+      expect(first.length).toBeGreaterThan(0);
+      expect(first.length).toBeLessThanOrEqual(500);
+      const rest: string[] = [];
+      await subscribe(bus, {
+        handle: async (records) => {
+          rest.push(...records.map(textOf));
+        },
+      });
+      await caughtUp(world);
+      expect([...first, ...rest]).toEqual(numbers(1_100));
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'does not commit for a partition that was taken away while it was handled: the new owner handles it again',
+    async () => {
+      const { world, bus } = await setting();
+      const other = await createKafkaBus(world.settings.kafka, logger);
+      open.push({ stop: () => other.close() });
+      let release: () => void = () => undefined;
+      const gate = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const byOld: string[] = [];
+      const byNew: string[] = [];
+      let inHand = 0;
+      const old = await subscribe(bus, {
+        handle: async (records) => {
+          inHand += records.length;
+          await gate;
+          byOld.push(...records.map(textOf));
+        },
+      });
+      await joined(old);
+      const all = [0, 1, 2, 3];
+      for (const partition of all) await send(world, partition, [`slow-${partition}`]);
+      await until('all are in hand', () => (inHand === 4 ? true : null), 20_000);
+      const next = await subscribe(other, {
+        handle: async (records) => {
+          byNew.push(...records.map(textOf));
+        },
+      });
+      const owned = (subscription: Subscription) => subscription.state().partitions.map((one) => one.partition);
+      await until(
+        'the partitions are shared',
+        () => (owned(next).length === 2 && owned(old).length === 2 ? true : null),
+        40_000,
+      );
+      const taken = owned(next);
+      for (const partition of all) await send(world, partition, [`later-${partition}`]);
+      await until('the new owner is done', async () => {
+        const done = await committed(world);
+        return taken.every((partition) => done.get(partition) === 2) || null;
+      });
+      for (const partition of all)
+        expect((await committed(world)).get(partition)).toBe(taken.includes(partition) ? 2 : 0);
+      release();
+      await caughtUp(world);
+      // What the old one finished late did not move the offsets of the new one back, and what it kept it handled again.
+      expect([...(await committed(world)).values()]).toEqual([2, 2, 2, 2]);
+      expect(byNew.toSorted()).toEqual(taken.flatMap((one) => [`later-${one}`, `slow-${one}`]).toSorted());
+      expect(byOld.filter((one) => one.startsWith('later')).toSorted()).toEqual(
+        owned(old)
+          .map((one) => `later-${one}`)
+          .toSorted(),
+      );
+    },
+    2 * TIMEOUT_MS,
+  );
+
+  it(
+    'stands still at a batch that cannot be unpacked, alone in its partition, and says at which offset',
+    async () => {
+      const { world, bus } = await setting();
+      const seen: string[] = [];
+      const subscription = await subscribe(bus, {
+        handle: async (records) => {
+          seen.push(...records.map(textOf));
+        },
+      });
+      await joined(subscription);
+      await send(world, 0, ['before']);
+      const ours = CompressionCodecs[CompressionTypes.GZIP];
+      CompressionCodecs[CompressionTypes.GZIP] = () => ({
+        compress: async ({ buffer }: { buffer: Buffer }) => gzipSync(buffer),
+      });
+      const producer = kafka.producer();
+      await producer.connect();
+      // 40 MB of nothing are 40 kB on the wire: the broker takes them.
+      await producer.send({
+        topic: `${world.prefix}drift`,
+        compression: CompressionTypes.GZIP,
+        messages: [0, 1].map(() => ({ value: Buffer.alloc(20_000_000), partition: 0 })),
+      });
+      await producer.disconnect();
+      CompressionCodecs[CompressionTypes.GZIP] = ours;
+      await send(world, 0, ['behind']);
+      await send(world, 1, ['elsewhere']);
+      await until('it stands still', () => consumerProblem(subscription.state(), Date.now()), 20_000);
+      expect(consumerProblem(subscription.state(), Date.now())).toMatch(
+        /^drift\/0 stands still: the batch at offset 1: .*(larger|33554432).* \(it cannot be unpacked\)$/,
+      );
+      await until('the other goes on', () => (seen.includes('elsewhere') ? true : null), 20_000);
+      expect(seen.toSorted()).toEqual(['before', 'elsewhere']);
+      await until('what was before it is committed', async () => ((await committed(world)).get(0) === 1 ? true : null));
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'that crashed is built anew and goes on where it was',
+    async () => {
+      const { world, bus } = await setting();
+      const seen: string[] = [];
+      const subscription = await subscribe(bus, {
+        handle: async (records) => {
+          seen.push(...records.map(textOf));
+        },
+      });
+      await joined(subscription);
+      await send(world, 0, ['before']);
+      await caughtUp(world);
+      // Its topic goes away under it, and comes back: kafkajs gives up on it for good.
+      await admin.deleteTopics({ topics: [`${world.prefix}drift`] });
+      await until('it has crashed', () => (subscription.state().rebuilds > 0 ? true : null), 60_000);
+      await until(
+        'its topic is there again',
+        () =>
+          bus.ensureTopics().then(
+            () => true as const,
+            () => null,
+          ),
+        30_000,
+      );
+      await joined(subscription);
+      await send(world, 1, ['after']);
+      await until('it goes on', () => (seen.includes('after') ? true : null), 60_000);
+    },
+    3 * TIMEOUT_MS,
+  );
+
+  it(
+    'passes over the marks that transactions leave, so that they are no lag',
+    async () => {
+      const { world, bus } = await setting();
+      const seen: string[] = [];
+      await joined(
+        await subscribe(bus, {
+          handle: async (records) => {
+            seen.push(...records.map(textOf));
+          },
+        }),
+      );
+      const producer = kafka.producer({
+        transactionalId: `${world.prefix}t`,
+        idempotent: true,
+        maxInFlightRequests: 1,
+      });
+      await producer.connect();
+      for (const outcome of ['commit', 'abort'] as const) {
+        const transaction = await producer.transaction();
+        await transaction.send({ topic: `${world.prefix}drift`, messages: [{ value: outcome, partition: 0 }] });
+        await transaction[outcome]();
+      }
+      await producer.disconnect();
+      await caughtUp(world);
+      expect(seen).toEqual(['commit']);
+    },
+    TIMEOUT_MS,
+  );
+});
