@@ -53,6 +53,17 @@ async function subscribe(
 }
 const joined = (subscription: Subscription): Promise<true> =>
   until('it has joined its group', () => (subscription.state().problem === null ? true : null), 30_000);
+/** One that is in its group and takes whatever comes. */
+async function collect(bus: EventBus): Promise<{ readonly seen: string[]; readonly subscription: Subscription }> {
+  const seen: string[] = [];
+  const subscription = await subscribe(bus, {
+    handle: async (records) => {
+      seen.push(...records.map(textOf));
+    },
+  });
+  await joined(subscription);
+  return { seen, subscription };
+}
 /** Committed by partition, as the broker says. */
 async function committed(world: World): Promise<ReadonlyMap<number, number>> {
   const [group] = await admin.fetchOffsets({ groupId: `${world.prefix}gateway`, topics: [`${world.prefix}drift`] });
@@ -83,15 +94,18 @@ describe('a consumer', () => {
     async () => {
       const { world, bus } = await setting();
       const seen: (readonly string[])[] = [];
-      await joined(
-        await subscribe(bus, {
-          lingerMs: 5_000,
-          handle: async (records) => {
-            seen.push(records.map(textOf));
-          },
-        }),
-      );
-      for (const value of numbers(5)) await produce(world, 'drift', [{ value }]);
+      const subscription = await subscribe(bus, {
+        lingerMs: 5_000,
+        handle: async (records) => {
+          seen.push(records.map(textOf));
+        },
+      });
+      await joined(subscription);
+      const isInHand = () => subscription.state().partitions.some((one) => one.oldestAtMs !== null) || null;
+      for (const value of numbers(5)) {
+        await produce(world, 'drift', [{ value }]);
+        await until('it waits for others', isInHand, 4_000);
+      }
       await caughtUp(world);
       expect(seen).toEqual([numbers(5)]);
       await produce(
@@ -273,13 +287,7 @@ describe('a consumer', () => {
     'stands still at a batch that cannot be unpacked, alone in its partition, and says at which offset',
     async () => {
       const { world, bus } = await setting();
-      const seen: string[] = [];
-      const subscription = await subscribe(bus, {
-        handle: async (records) => {
-          seen.push(...records.map(textOf));
-        },
-      });
-      await joined(subscription);
+      const { seen, subscription } = await collect(bus);
       await send(world, 0, ['before']);
       const ours = CompressionCodecs[CompressionTypes.GZIP];
       CompressionCodecs[CompressionTypes.GZIP] = () => ({
@@ -312,13 +320,7 @@ describe('a consumer', () => {
     'that crashed is built anew and goes on where it was',
     async () => {
       const { world, bus } = await setting();
-      const seen: string[] = [];
-      const subscription = await subscribe(bus, {
-        handle: async (records) => {
-          seen.push(...records.map(textOf));
-        },
-      });
-      await joined(subscription);
+      const { seen, subscription } = await collect(bus);
       await send(world, 0, ['before']);
       await caughtUp(world);
       // Its topic goes away under it, and comes back: kafkajs gives up on it for good.
@@ -344,14 +346,7 @@ describe('a consumer', () => {
     'passes over the marks that transactions leave, so that they are no lag',
     async () => {
       const { world, bus } = await setting();
-      const seen: string[] = [];
-      await joined(
-        await subscribe(bus, {
-          handle: async (records) => {
-            seen.push(...records.map(textOf));
-          },
-        }),
-      );
+      const { seen } = await collect(bus);
       const producer = kafka.producer({
         transactionalId: `${world.prefix}t`,
         idempotent: true,

@@ -12,6 +12,8 @@ declare module 'vitest' {
     /** Executable of the time-skipping test server, for `existing-path`. */
     testServerPath: string;
     pythonPath: string;
+    kafkaPythonPath: string;
+    kafkaLibFolder: string;
   }
 }
 
@@ -23,5 +25,7 @@ export default async function globalSetup(project: TestProject): Promise<() => P
   project.provide('postgresUrl', servers.postgresUrl);
   project.provide('testServerPath', servers.testServerPath);
   project.provide('pythonPath', servers.pythonPath);
+  project.provide('kafkaPythonPath', servers.kafkaPythonPath);
+  project.provide('kafkaLibFolder', servers.kafkaLibFolder);
   return servers.stop;
 }

@@ -49,6 +49,10 @@ export interface TestServers {
   readonly testServerPath: string;
   /** The Python that has what the trainers need. */
   readonly pythonPath: string;
+  /** The Python that has librdkafka's client. */
+  readonly kafkaPythonPath: string;
+  /** Folder of Kafka's jars, its Java client among them. */
+  readonly kafkaLibFolder: string;
   readonly stop: () => Promise<void>;
 }
 
@@ -79,6 +83,8 @@ export async function startTestServers(): Promise<TestServers> {
       postgresUrl: postgres.url,
       testServerPath: tools.testServer,
       pythonPath: tools.python,
+      kafkaPythonPath: tools.kafkaPython,
+      kafkaLibFolder: tools.kafkaLibFolder,
       stop,
     };
   } catch (error) {

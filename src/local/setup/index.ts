@@ -2,6 +2,7 @@
 import type { Settings } from '../../settings/types.ts';
 import { cacheRoot } from './cache.ts';
 import { ensureKafka, ensureKafkaJars, type KafkaTool } from './kafka.ts';
+import { ensureKafkaPython } from './kafka-python.ts';
 import type { Progress } from './progress.ts';
 import { ensurePython, type PythonTool } from './python.ts';
 import { ensureTemporal, ensureTemporalCli, type SetupContext, type TemporalTool } from './temporal.ts';
@@ -18,6 +19,8 @@ export interface TestTools {
   readonly testServer: string;
   readonly kafkaLibFolder: string;
   readonly python: string;
+  /** A Python with librdkafka's client. */
+  readonly kafkaPython: string;
 }
 
 export function setupContext(progress: Progress, env: NodeJS.ProcessEnv = process.env): SetupContext {
@@ -40,5 +43,6 @@ export async function ensureTestTools(settings: Settings, context: SetupContext)
   const testServer = await ensureTestServer(context);
   const kafkaLibFolder = await ensureKafkaJars(context);
   const python = await ensurePython(settings, context);
-  return { temporalCli, testServer, kafkaLibFolder, python: python.path };
+  const kafkaPython = await ensureKafkaPython(context);
+  return { temporalCli, testServer, kafkaLibFolder, python: python.path, kafkaPython };
 }
