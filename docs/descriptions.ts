@@ -264,7 +264,8 @@ export const LIFECYCLE_DATA: Readonly<Record<(typeof LIFECYCLE_EVENTS)[number], 
 /** Variables whose comment in .env.example speaks for a group, or that have none. */
 export const SETTING_DESCRIPTIONS: Readonly<Record<string, string>> = {
   REFIT_TOPIC_PREFIX: 'What topic names and consumer groups start with.',
-  REFIT_DATABASE_URL: 'The registry, as `file:PATH` of a SQLite file. Default: `refit.db` in `REFIT_HOME`.',
+  REFIT_DATABASE_URL:
+    'The registry: `file:PATH` of a SQLite file, or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with `schema`, `sslmode` (`disable`, `require`, `verify-ca`, `verify-full`), `sslrootcert` and `options` as parameters. Default: `refit.db` in `REFIT_HOME`.',
   REFIT_ARTIFACTS_URL: 'The artifact store, as `file:PATH` of a folder. Default: `artifacts` in `REFIT_HOME`.',
   REFIT_TEMPORAL_PORT: 'Temporal of the local stack',
   REFIT_TEMPORAL_UI_PORT: 'Its UI',

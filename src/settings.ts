@@ -7,6 +7,7 @@ import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { readKafka, readTemporal } from './settings/connections.ts';
 import { SettingsError } from './settings/errors.ts';
 import { readDurationMs, readPort, readText } from './settings/read.ts';
+import { Secret } from './settings/secret.ts';
 import { readTracing } from './settings/tracing.ts';
 import { LOG_LEVELS, type LogLevel, type PortSettings, type Settings } from './settings/types.ts';
 
@@ -31,18 +32,8 @@ export function parseSettings(env: NodeJS.ProcessEnv, cwd: string): Settings {
     actor: readText(env, 'REFIT_ACTOR'),
     temporal: readTemporal(env, cwd, ports.temporal),
     kafka: readKafka(env, cwd, ports.kafka),
-    databaseUrl: readFileUrl(env, cwd, {
-      variable: 'REFIT_DATABASE_URL',
-      fallback: join(home, 'refit.db'),
-      later: /^postgres(ql)?:/i,
-      laterName: 'Postgres',
-    }),
-    artifactsUrl: readFileUrl(env, cwd, {
-      variable: 'REFIT_ARTIFACTS_URL',
-      fallback: join(home, 'artifacts'),
-      later: /^s3:/i,
-      laterName: 'S3',
-    }),
+    databaseUrl: readDatabaseUrl(env, cwd, join(home, 'refit.db')),
+    artifactsUrl: readFileUrl(env, cwd, { variable: 'REFIT_ARTIFACTS_URL', fallback: join(home, 'artifacts') }),
     dataRoots: (readText(env, 'REFIT_DATA_ROOTS') ?? '')
       .split(delimiter)
       .filter((root) => root !== '')
@@ -114,19 +105,46 @@ function readUrl(env: NodeJS.ProcessEnv, gatewayPort: number): string {
 interface FileUrlRule {
   readonly variable: string;
   readonly fallback: string;
-  readonly later: RegExp;
-  readonly laterName: string;
+  /** What else the variable may hold, for the error. */
+  readonly others?: string;
+}
+
+function readDatabaseUrl(env: NodeJS.ProcessEnv, cwd: string, fallback: string): Secret {
+  const variable = 'REFIT_DATABASE_URL';
+  const text = readText(env, variable);
+  if (text === undefined || !/^postgres(ql)?:/i.test(text)) {
+    const url = readFileUrl(env, cwd, {
+      variable,
+      fallback,
+      others: ' or postgres://USER:PASSWORD@HOST:PORT/DATABASE',
+    });
+    return new Secret(url, url);
+  }
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || url.hostname === '' || url.pathname.length < 2) {
+    throw new SettingsError(
+      `${variable} must be like postgres://USER:PASSWORD@HOST:5432/DATABASE, with special characters of the password percent-encoded`,
+    );
+  }
+  if (url.searchParams.has('password')) {
+    throw new SettingsError(`${variable} must have its password before the host, where it is never shown`);
+  }
+  const shown = new URL(url);
+  if (shown.password !== '') shown.password = '***';
+  return new Secret(text, shown.href);
 }
 
 function readFileUrl(env: NodeJS.ProcessEnv, cwd: string, rule: FileUrlRule): string {
   const text = readText(env, rule.variable);
   if (text === undefined) return `file:${rule.fallback}`;
   // The value is not repeated in either error: a database address may hold a password.
-  if (rule.later.test(text)) {
-    throw new SettingsError(`${rule.variable}: ${rule.laterName} is not supported yet; use file:PATH on this host`);
+  if (/^s3:/i.test(text)) {
+    throw new SettingsError(`${rule.variable}: S3 is not supported yet; use file:PATH on this host`);
   }
   if (!/^file:/i.test(text) || text.length === 'file:'.length) {
-    throw new SettingsError(`${rule.variable} must be file:PATH, for example file:${rule.fallback}`);
+    throw new SettingsError(
+      `${rule.variable} must be file:PATH${rule.others ?? ''}, for example file:${rule.fallback}`,
+    );
   }
   return `file:${resolve(cwd, text.slice('file:'.length).replace(/^\/\/(?=\/)/, ''))}`;
 }

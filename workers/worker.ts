@@ -68,7 +68,7 @@ export async function startWorker(
   decorate: (ports: Ports) => Ports = (ports) => ports,
 ): Promise<RunningWorker> {
   serveMetrics(settings.workerMetricsPort, logger);
-  const registry = await openRegistry(settings.databaseUrl);
+  const registry = await openRegistry(settings.databaseUrl.reveal());
   const store = await openStore(settings.artifactsUrl);
   const client = await connectClient(settings.temporal);
   const root = installationRoot();

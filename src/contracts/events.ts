@@ -40,10 +40,18 @@ export type LifecycleEvent = (typeof LIFECYCLE_EVENTS)[number];
 
 const isoTime = z.iso.datetime({ offset: true });
 
+/** Without U+0000, which not every registry can store: two ids that differ in nothing else must not become one. */
+const identityText = (most: number) =>
+  z
+    .string()
+    .min(1)
+    .max(most)
+    .regex(/^[^\0]*$/, 'a text without U+0000');
+
 /** What an event is known by. */
 export const identitySchema = z.object({
-  source: z.string().min(1).max(512),
-  id: z.string().min(1).max(256),
+  source: identityText(512),
+  id: identityText(256),
 });
 
 export const envelopeSchema = z.looseObject({

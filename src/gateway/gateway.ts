@@ -50,7 +50,7 @@ export async function startGateway(
   const now = (): Date => new Date();
   const temporal = await connectClient(settings.temporal);
   const bare: GatewayPorts = {
-    registry: await openRegistry(settings.databaseUrl),
+    registry: await openRegistry(settings.databaseUrl.reveal()),
     store: await openStore(settings.artifactsUrl),
     bus: await createKafkaBus(settings.kafka, logger),
     messenger: createMessenger(temporal),

@@ -22,7 +22,12 @@ export interface DoctorCheck {
 
 const MINIMUM_NODE: readonly [number, number] = [20, 20];
 
-export async function doctor(settings: Settings, env: NodeJS.ProcessEnv = process.env): Promise<DoctorCheck[]> {
+/** `registry` asks the registry's server whether it can be used, and says what it found. */
+export async function doctor(
+  settings: Settings,
+  registry: () => Promise<string>,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<DoctorCheck[]> {
   const isUp = (await readLivePid(settings.home, 'supervisor')) !== undefined;
   return [
     checkNode(),
@@ -33,10 +38,14 @@ export async function doctor(settings: Settings, env: NodeJS.ProcessEnv = proces
     ...(isUp ? [] : await checkPorts(settings)),
     await checkTemporalService(settings, isUp),
     await checkKafkaService(settings, isUp),
+    await attempt('registry', 'check REFIT_DATABASE_URL, and that the server lets this user in', async () =>
+      result('registry', true, await registry()),
+    ),
     {
       name: 'one host',
       ok: true,
-      detail: 'the registry is SQLite and the artifact store a directory: all parts must run on this host',
+      detail:
+        'the artifact store is a directory, and a registry on SQLite is a file: all parts that open them must run on this host',
     },
   ];
 }

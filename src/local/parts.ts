@@ -95,7 +95,7 @@ export function stackEnvironment(settings: Settings, base: NodeJS.ProcessEnv): N
     ...base,
     REFIT_HOME: settings.home,
     REFIT_URL: settings.url,
-    REFIT_DATABASE_URL: settings.databaseUrl,
+    REFIT_DATABASE_URL: settings.databaseUrl.reveal(),
     REFIT_ARTIFACTS_URL: settings.artifactsUrl,
     REFIT_TOPIC_PREFIX: settings.kafka.topicPrefix,
     REFIT_LOG_LEVEL: settings.logLevel,

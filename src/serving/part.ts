@@ -18,7 +18,7 @@ export interface ServingPart {
 }
 
 export async function startServing(settings: Settings, logger: Logger): Promise<ServingPart> {
-  const registry = await openRegistry(settings.databaseUrl);
+  const registry = await openRegistry(settings.databaseUrl.reveal());
   const store = await openStore(settings.artifactsUrl);
   const bus = await createKafkaBus(settings.kafka, logger);
   const { serve } = settings.ports;

@@ -8,9 +8,12 @@ const MASK = '[secret]';
 
 export class Secret {
   readonly #value: string;
+  readonly #shown: string;
 
-  constructor(value: string) {
+  /** `shown` stands for it wherever it is printed: an address without its password. */
+  constructor(value: string, shown = MASK) {
     this.#value = value;
+    this.#shown = shown;
   }
 
   reveal(): string {
@@ -18,14 +21,14 @@ export class Secret {
   }
 
   toString(): string {
-    return MASK;
+    return this.#shown;
   }
 
   toJSON(): string {
-    return MASK;
+    return this.#shown;
   }
 
   [inspect.custom](): string {
-    return MASK;
+    return this.#shown;
   }
 }

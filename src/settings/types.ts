@@ -55,8 +55,8 @@ export interface Settings {
   readonly actor: string | undefined;
   readonly temporal: TemporalSettings;
   readonly kafka: KafkaSettings;
-  /** `file:/absolute/path` of the registry's SQLite file. */
-  readonly databaseUrl: string;
+  /** `file:/absolute/path` of the registry's SQLite file, or `postgres://…`; shown without its password. */
+  readonly databaseUrl: Secret;
   /** `file:/absolute/path` of the artifact store's folder. */
   readonly artifactsUrl: string;
   /** Absolute folders that data may be read from; empty means the project folder that `apply` names. */

@@ -135,7 +135,7 @@ describe('parts', () => {
         new RegExp(`Port ${settings.ports.gateway} for the part gateway is taken.*REFIT_GATEWAY_PORT`),
       );
       expect(await livePid('worker')).toBeUndefined();
-      const checks = await doctor(settings);
+      const checks = await doctor(settings, async () => 'SQLite');
       expect(checks.find((check) => check.name === 'port gateway')).toMatchObject({ ok: false });
     } finally {
       await new Promise((resolve) => holder.close(resolve));
@@ -148,7 +148,7 @@ describe('parts', () => {
     expect(there).toMatchObject({
       home: settings.home,
       url: settings.url,
-      databaseUrl: settings.databaseUrl,
+      databaseUrl: settings.databaseUrl.reveal(),
       artifactsUrl: settings.artifactsUrl,
       ports: settings.ports,
       python: '/usr/bin/python3',
@@ -222,7 +222,7 @@ describe('services', () => {
         { what: 'both services again', timeoutMs: MINUTES_MS },
       );
       expect(await workflowStatus('kept-1')).toBe('RUNNING');
-      expect((await doctor(settings)).filter((check) => !check.ok)).toEqual([]);
+      expect((await doctor(settings, async () => 'SQLite')).filter((check) => !check.ok)).toEqual([]);
       await stop();
       expect(await accepts('127.0.0.1', settings.ports.kafka)).toBe(false);
 

@@ -1,6 +1,4 @@
-/** The registry as a file: several processes, kills, locks, newer schemas, and an audit chain that shows every tampering. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+/** The registry as a SQLite file: locks, older schemas, and files that are none. */
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DatabaseSync } from '@photostructure/sqlite';
@@ -8,14 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openRegistry } from '../../src/adapters/registry/index.ts';
 import { FIRST } from '../../src/adapters/registry/schema.ts';
 import type { Registry } from '../../src/ports/registry.ts';
-import {
-  at,
-  freshRegistry,
-  type OpenedRegistry,
-  project,
-  ship,
-  waitingCandidate,
-} from '../support/registry-fixtures.ts';
+import { at, freshRegistry, type OpenedRegistry, project } from '../support/registry-fixtures.ts';
 
 let opened: OpenedRegistry;
 let registry: Registry;
@@ -27,116 +18,7 @@ beforeEach(async () => {
 });
 afterEach(() => opened.close());
 
-function sql(statement: string): void {
-  const raw = new DatabaseSync(opened.file);
-  raw.exec(statement);
-  raw.close();
-}
-
-describe('the audit chain', () => {
-  beforeEach(async () => {
-    await ship(registry, await waitingCandidate(registry, 'm', 'one'));
-  });
-
-  it('verifies, and against a head kept elsewhere', async () => {
-    const { ok, head, rows } = await registry.verifyAudit('m');
-    expect(ok).toBe(true);
-    expect(rows).toBe((await registry.audit('m', 1_000)).length);
-    await registry.recordAudit({
-      model: 'm',
-      action: 'update.refused',
-      actor: 'eve',
-      body: { why: 'late', undefined: undefined },
-      at: at(30),
-    });
-    expect(head && (await registry.verifyAudit('m', head)).ok).toBe(true);
-  });
-
-  const last = "sequence = (SELECT max(sequence) FROM audit WHERE model = 'm')";
-  const forgeHead =
-    "UPDATE audit_heads SET (sequence, hash) = (SELECT sequence, hash FROM audit WHERE model = 'm' ORDER BY sequence DESC LIMIT 1) WHERE model = 'm'";
-  it.each([
-    [
-      'an edited body',
-      "UPDATE audit SET body = replace(body, 'ana', 'eve') WHERE action = 'approval.decided'",
-      /approval.decided\) was edited/,
-    ],
-    ['an edited actor', "UPDATE audit SET actor = 'eve' WHERE action = 'definition.applied'", /row 1 .* was edited/],
-    ['a body that is none', "UPDATE audit SET body = '{' WHERE sequence = 2 AND model = 'm'", /row 2 was edited/],
-    ['a deleted row', "DELETE FROM audit WHERE sequence = 3 AND model = 'm'", /row 3 is missing/],
-    ['a deleted first row', "DELETE FROM audit WHERE sequence = 1 AND model = 'm'", /row 1 is missing/],
-    ['a chain cut off', `DELETE FROM audit WHERE model = 'm' AND ${last}`, /cut off/],
-    ['an emptied chain', "DELETE FROM audit WHERE model = 'm'", /cut off/],
-  ])('shows %s', async (_name, statement, problem) => {
-    sql(statement);
-    expect(await registry.verifyAudit('m')).toMatchObject({ ok: false, problem: expect.stringMatching(problem) });
-  });
-
-  it('shows a chain that was cut off together with its head only against one kept elsewhere', async () => {
-    const { head } = await registry.verifyAudit('m');
-    sql(`DELETE FROM audit WHERE model = 'm' AND ${last}; ${forgeHead}`);
-    expect((await registry.verifyAudit('m')).ok).toBe(true);
-    expect(head && (await registry.verifyAudit('m', head))).toMatchObject({
-      ok: false,
-      problem: expect.stringMatching(/cut off/),
-    });
-    await registry.recordAudit({ model: 'm', action: 'x', actor: null, body: {}, at: at(40) });
-    expect(head && (await registry.verifyAudit('m', head))).toMatchObject({
-      ok: false,
-      problem: expect.stringMatching(/written anew/),
-    });
-  });
-});
-
-describe('several processes', () => {
-  function writer(
-    name: string,
-    count: number,
-  ): { child: ChildProcess; acknowledged: string[]; ended: Promise<unknown> } {
-    const child = spawn(
-      process.execPath,
-      ['--import', 'tsx', 'tests/support/registry-writer.ts', opened.url, name, String(count)],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      },
-    );
-    const acknowledged: string[] = [];
-    let rest = '';
-    child.stdout?.on('data', (chunk: Buffer) => {
-      const lines = (rest + chunk.toString()).split('\n');
-      rest = lines.pop() ?? '';
-      acknowledged.push(...lines);
-    });
-    return { child, acknowledged, ended: once(child, 'close') };
-  }
-
-  it('writing at once, one of them killed, lose nothing that was acknowledged', async () => {
-    const one = writer('a', 150);
-    const other = writer('b', 100_000);
-    while (one.acknowledged.length < 50 || other.acknowledged.length < 50) await sleep(5);
-    other.child.kill('SIGKILL');
-    await Promise.all([one.ended, other.ended]);
-    expect(one.child.exitCode).toBe(0);
-    expect(one.acknowledged).toHaveLength(150);
-    const runs = await registry.runs({ model: 'm', limit: 1_000_000 });
-    const stored = new Set(runs.map(({ eventKeys, run }) => `${eventKeys[0]?.slice('test '.length)} ${run}`));
-    expect([...one.acknowledged, ...other.acknowledged].filter((line) => !stored.has(line))).toEqual([]);
-    expect(runs.map((run) => run.number)).toEqual(runs.map((_run, index) => runs.length - index));
-    expect(await registry.verifyAudit('m')).toMatchObject({ ok: true });
-    expect(await registry.outbox(1_000_000)).toHaveLength(runs.length);
-    const { published, counts } = await registry.deliveryCounts();
-    expect(counts.acted_on).toBe(runs.length);
-    // At most the one delivery that was taken in when the kill came between it and its run.
-    expect(published - runs.length).toBeLessThanOrEqual(1);
-  }, 60_000);
-
-  it('opening a new registry at once all find one schema', async () => {
-    const url = `${opened.url}-new`;
-    const all = await Promise.all(Array.from({ length: 5 }, () => openRegistry(url)));
-    for (const one of all) await one.ping();
-    for (const one of all) await one.close();
-  });
-
+describe('a file', () => {
   it('wait for a lock without blocking the event loop', async () => {
     const holder = new DatabaseSync(opened.file);
     holder.exec('BEGIN IMMEDIATE');
@@ -155,16 +37,10 @@ describe('several processes', () => {
   });
 });
 
-describe('a registry', () => {
-  it('of a newer Refit is refused', async () => {
-    sql('UPDATE schema_version SET version = 999');
-    await expect(openRegistry(opened.url)).rejects.toThrow(/schema version 999.*newer/);
-  });
-
-  it('of an older Refit is brought up to date, with what stands in it', async () => {
-    const file = `${opened.file}-old`;
-    const old = new DatabaseSync(file);
-    old.exec(`${FIRST}
+it('of an older Refit is brought up to date, with what stands in it', async () => {
+  const file = `${opened.file}-old`;
+  const old = new DatabaseSync(file);
+  old.exec(`${FIRST}
       CREATE TABLE schema_version (version INTEGER NOT NULL); INSERT INTO schema_version VALUES (1);
       INSERT INTO events (seq, key, source, id, type, digest, body, target_kind, target_name, received_at, settled)
         VALUES (1, 's a', 's', 'a', 't', 'x', '{}', 'model', 'm', '${at(1)}', 1);
@@ -173,28 +49,21 @@ describe('a registry', () => {
         VALUES ('m-000001', 'm', 1, 'k', 'drift', '["s a"]', 'x', 'train', '${at(2)}');
       INSERT INTO fates VALUES (1, 'm', 'acted_on', 'm-000001', NULL, NULL, '${at(2)}');
       INSERT INTO labels VALUES ('m', 'row', '1', '${at(1)}');`);
-    old.close();
-    const brought = await openRegistry(`file:${file}`);
-    expect(await brought.run('m-000001')).toMatchObject({
-      ...{ eventCount: 1, eventKeys: ['s a'], cpuSeconds: { reserved: 0, spent: null } },
-    });
-    expect(await brought.event('s a')).toMatchObject({
-      publishedAt: null,
-      deliveries: [{ attempt: 1, publishedAt: null, retryOf: null }],
-    });
-    expect([await brought.labelCount('m'), await brought.labelsSince('m', '')]).toEqual([1, 0]);
-    await brought.close();
+  old.close();
+  const brought = await openRegistry(`file:${file}`);
+  expect(await brought.run('m-000001')).toMatchObject({
+    ...{ eventCount: 1, eventKeys: ['s a'], cpuSeconds: { reserved: 0, spent: null } },
   });
+  expect(await brought.event('s a')).toMatchObject({
+    publishedAt: null,
+    deliveries: [{ attempt: 1, publishedAt: null, retryOf: null }],
+  });
+  expect([await brought.labelCount('m'), await brought.labelsSince('m', '')]).toEqual([1, 0]);
+  await brought.close();
+});
 
-  it('that is no database is refused by its name', async () => {
-    const text = `${opened.file}.txt`;
-    writeFileSync(text, 'not a database, '.repeat(100));
-    await expect(openRegistry(`file:${text}`)).rejects.toThrow(`${text}: file is not a database`);
-  });
-
-  it('that is closed says so', async () => {
-    const other = await openRegistry(opened.url);
-    await other.close();
-    await expect(other.ping()).rejects.toThrow(/is closed/);
-  });
+it('that is no database is refused by its name', async () => {
+  const text = `${opened.file}.txt`;
+  writeFileSync(text, 'not a database, '.repeat(100));
+  await expect(openRegistry(`file:${text}`)).rejects.toThrow(`${text}: file is not a database`);
 });

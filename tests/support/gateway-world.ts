@@ -53,7 +53,7 @@ export async function makeWorld(change: NodeJS.ProcessEnv = {}): Promise<World> 
     ...change,
   };
   const settings = parseSettings(environment, folder);
-  const registry = await openRegistry(settings.databaseUrl);
+  const registry = await openRegistry(settings.databaseUrl.reveal());
   const dataset = `beds-${name}`;
   const model = `blooms-${name}`;
   const applied = project([model]);

@@ -14,11 +14,13 @@ interface Service {
   readonly environment?: Readonly<Record<string, string>>;
   readonly command?: readonly string[];
   readonly volumes?: readonly string[];
+  readonly configs?: readonly { readonly source: string; readonly target: string }[];
 }
 
 const document = parse(readFileSync(new URL('../../docker-compose.yml', import.meta.url), 'utf8')) as {
   readonly services: Readonly<Record<string, Service>>;
   readonly volumes: Readonly<Record<string, unknown>>;
+  readonly configs: Readonly<Record<string, { readonly content: string }>>;
 };
 const services = Object.entries(document.services);
 
@@ -30,6 +32,11 @@ describe('docker-compose.yml', () => {
     expect(document.services.temporal?.environment).toMatchObject({ DB: 'postgres12', POSTGRES_SEEDS: 'postgres' });
   });
 
+  it('offers a database of its own for the registry', () => {
+    expect(document.configs['refit-database']?.content).toMatch(/CREATE DATABASE refit OWNER refit/);
+    expect(document.services.postgres?.configs?.[0]?.target).toMatch(/^\/docker-entrypoint-initdb\.d\//);
+  });
+
   it.each(services)('%s: the image is pinned to a full version', (_name, service) => {
     expect(service.image).toMatch(/:\d+\.\d+(\.\d+)?[\w.-]*$/);
   });
@@ -39,7 +46,8 @@ describe('docker-compose.yml', () => {
     (_, one) => {
       for (const port of one.ports ?? []) {
         expect(port).toMatch(/^127\.0\.0\.1:\$\{REFIT_[A-Z_]+_PORT:-\d+\}:\d+$/);
-        expect(Object.values(PORT_VARIABLES)).toContain(/\$\{(\w+):-/.exec(port)?.[1]);
+        // Postgres is none of the local stack's.
+        expect([...Object.values(PORT_VARIABLES), 'REFIT_POSTGRES_PORT']).toContain(/\$\{(\w+):-/.exec(port)?.[1]);
       }
     },
   );

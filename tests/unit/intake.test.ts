@@ -44,6 +44,10 @@ describe('an event', () => {
     });
   });
 
+  it('whose identity has a U+0000 is none: stored, it could be taken for another', () => {
+    for (const change of [{ id: 'a\0' }, { source: '\0/test' }]) expect(take(text(change))).toHaveProperty('malformed');
+  });
+
   it('in binary mode is the same event', () => {
     const event = taken(take(JSON.stringify(arrived), 'data', binary));
     expect(event.digest).toBe(taken(take(text())).digest);

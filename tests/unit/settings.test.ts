@@ -30,13 +30,12 @@ describe('defaults', () => {
       actor: undefined,
       temporal: { address: '127.0.0.1:7233', addressGiven: false, namespace: 'default' },
       kafka: { brokers: ['127.0.0.1:9092'], brokersGiven: false, clientId: 'refit', topicPrefix: 'refit.' },
-      databaseUrl: `file:${join(folder, '.refit', 'refit.db')}`,
       artifactsUrl: `file:${join(folder, '.refit', 'artifacts')}`,
       dataRoots: [],
       ports: { temporal: 7233, temporalUi: 8233, kafka: 9092, gateway: 8090, serve: 8080 },
       logLevel: 'info',
     });
-    expect(filePathOf(settings.databaseUrl)).toBe(join(folder, '.refit', 'refit.db'));
+    expect(filePathOf(settings.databaseUrl.reveal())).toBe(join(folder, '.refit', 'refit.db'));
   });
 
   it('follows the port settings in the addresses derived from them', () => {
@@ -73,7 +72,7 @@ describe('given values', () => {
     expect(settings.url).toBe('https://refit.example/api');
     expect(settings.temporal).toMatchObject({ address: 'temporal.example:7233', addressGiven: true });
     expect(settings.kafka).toMatchObject({ brokers: ['one:9092', 'two:9093'], brokersGiven: true });
-    expect(settings.databaseUrl).toBe(`file:${join(folder, 'reg.db')}`);
+    expect(settings.databaseUrl.reveal()).toBe(`file:${join(folder, 'reg.db')}`);
     expect(settings.artifactsUrl).toBe(`file:${join(folder, 'store')}`);
     expect(settings.dataRoots).toEqual([join(folder, 'data'), '/srv/data']);
     expect(settings.python).toBe(join(folder, 'venv/bin/python'));
@@ -95,7 +94,11 @@ describe('errors name the variable and what would be right', () => {
     [{ KAFKA_BROKERS: 'one:9092,two' }, /KAFKA_BROKERS has 'two'/],
     [{ REFIT_URL: 'ftp://x' }, /REFIT_URL.*http:/],
     [{ REFIT_URL: 'http://me:pw@x' }, /REFIT_URL must not carry/],
-    [{ REFIT_DATABASE_URL: 'postgres://me:pw@x/db' }, /REFIT_DATABASE_URL: Postgres is not supported yet/],
+    [{ REFIT_DATABASE_URL: 'postgres://me:pw@x' }, /REFIT_DATABASE_URL must be like postgres:.*percent-encoded/],
+    [
+      { REFIT_DATABASE_URL: 'postgres://x/db?password=pw' },
+      /REFIT_DATABASE_URL must have its password before the host/,
+    ],
     [{ REFIT_ARTIFACTS_URL: 's3://bucket' }, /REFIT_ARTIFACTS_URL: S3 is not supported yet/],
     [{ REFIT_DATABASE_URL: 'mysql://x' }, /REFIT_DATABASE_URL must be file:PATH/],
     [{ REFIT_LOG_LEVEL: 'loud' }, /REFIT_LOG_LEVEL is 'loud'.*debug/],
@@ -109,12 +112,23 @@ describe('errors name the variable and what would be right', () => {
   });
 
   it('never repeats a password in an error', () => {
-    expect(() => parseSettings({ REFIT_DATABASE_URL: 'postgres://me:hunter2@x/db' }, folder)).not.toThrow(/hunter2/);
+    for (const url of [
+      'postgres://me:hunter2@x',
+      'postgres://me:hunter2@/db',
+      'postgres://me:hunter2#@x:1/db',
+      'mysql://me:hunter2@x/db',
+    ])
+      expect(() => parseSettings({ REFIT_DATABASE_URL: url }, folder)).toThrow(/^(?!.*hunter2)/s);
   });
 });
 
 describe('secrets', () => {
-  const env = { TEMPORAL_API_KEY: 'hunter2', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'hunter3' };
+  const env = {
+    TEMPORAL_API_KEY: 'hunter2',
+    KAFKA_SASL_USERNAME: 'u',
+    KAFKA_SASL_PASSWORD: 'hunter3',
+    REFIT_DATABASE_URL: 'postgres://me:hunter4@db:5433/refit?schema=s',
+  };
 
   it('cannot be printed by any of the usual ways', () => {
     const settings = parseSettings(env, folder);
@@ -125,12 +139,16 @@ describe('secrets', () => {
       `${settings.temporal.apiKey}`,
     ].join('\n');
     expect(shown).not.toMatch(/hunter/);
-    expect(describeSettings(settings)).toMatchObject({ temporal: { apiKey: '[secret]' } });
+    expect(describeSettings(settings)).toMatchObject({
+      temporal: { apiKey: '[secret]' },
+      databaseUrl: 'postgres://me:***@db:5433/refit?schema=s',
+    });
   });
 
   it('are there for who asks', () => {
     const settings = parseSettings(env, folder);
     expect(settings.temporal.apiKey?.reveal()).toBe('hunter2');
     expect(settings.kafka.sasl?.password.reveal()).toBe('hunter3');
+    expect(settings.databaseUrl.reveal()).toBe(env.REFIT_DATABASE_URL);
   });
 });

@@ -12,13 +12,19 @@ import { migrate } from './migrations.ts';
 import { createMonitoring } from './monitoring.ts';
 import { createOutbox } from './outbox.ts';
 import { createPauses } from './pauses.ts';
-import { openPostgres } from './postgres.ts';
+import { openPostgres, probePostgres } from './postgres.ts';
 import { createRuns } from './runs.ts';
 import { openSqlite } from './sqlite.ts';
 import { createVersions } from './versions.ts';
 
+const isPostgres = (url: string): boolean => /^postgres(ql)?:/i.test(url);
+
 const open = (url: string): Promise<Database> =>
-  /^postgres(ql)?:/i.test(url) ? openPostgres(url) : openSqlite(pathOfFileUrl(url, 'registry'));
+  isPostgres(url) ? openPostgres(url) : openSqlite(pathOfFileUrl(url, 'registry'));
+
+/** What `refit doctor` says of it: looks, makes nothing. @throws RegistryError */
+export const describeRegistry = async (url: string): Promise<string> =>
+  isPostgres(url) ? probePostgres(url) : `SQLite at ${pathOfFileUrl(url, 'registry')}`;
 
 /** Opens, and brings to the newest schema, the registry at `file:/absolute/path` or `postgres://…`. @throws RegistryError, RegistryLocked */
 export async function openRegistry(databaseUrl: string): Promise<Registry> {

@@ -22,6 +22,7 @@ import { type PostgresAddress, postgresAddress } from './postgres-url.ts';
 /** Of each process: one may write, the others read. */
 const CONNECTIONS = 8;
 const CONNECT_TIMEOUT_MS = 10_000;
+const PROBE_TIMEOUT_MS = 5_000;
 /** A writer that was stopped in the middle must not hold the lock for ever: the server ends its session. */
 const IDLE_IN_TRANSACTION_MS = 60_000;
 /** Longer than the server lets anything wait: what has no answer by then has lost its connection. */
@@ -109,6 +110,22 @@ export async function openPostgres(url: string): Promise<Database> {
   } catch (error) {
     await database.close();
     throw error;
+  }
+}
+
+/** One connection, without waiting for a server that is away. */
+export async function probePostgres(url: string): Promise<string> {
+  const { name, connection } = postgresAddress(url);
+  const client = new pg.Client({ ...connection, connectionTimeoutMillis: PROBE_TIMEOUT_MS });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ version: string }>("SELECT current_setting('server_version') AS version");
+    return `Postgres ${rows[0]?.version ?? ''} at ${name}`;
+  } catch (error) {
+    throw new RegistryError(`${name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  } finally {
+    await client.end();
   }
 }
 

@@ -35,7 +35,8 @@ export function stackCommands(program: Command, { settings, exit }: Context): vo
     .description('say what is missing and how to mend it')
     .option(...JSON_OPTION)
     .action(async ({ json }) => {
-      const checks = await doctor(settings);
+      const { describeRegistry } = await import('../../adapters/registry/index.ts');
+      const checks = await doctor(settings, () => describeRegistry(settings.databaseUrl.reveal()));
       const rows = checks.map((check) => [check.name, check.ok ? 'ok' : 'failed', check.detail, check.mend ?? '']);
       if (json) printJson(checks);
       else print(table(['check', 'state', 'detail', 'how to mend it'], rows));
