@@ -294,7 +294,27 @@ describe('a running gateway', () => {
         for (const [method, operation] of Object.entries(methods))
           expect(operation.summary, `${method} ${path}`).toBeTruthy();
       const metrics = await (await fetch(`${world.url}/metrics`)).text();
-      expect(metrics).toMatch(/^refit_deliveries\{fate="dead_lettered"\} [1-9]/m);
+      for (const one of [
+        /^refit_deliveries\{fate="dead_lettered"\} [1-9]/m,
+        /^refit_dead_letters_total\{reason="tombstone"\} 1$/m,
+        /^refit_inbox_deliveries_total\{fate="duplicate"\} [1-9]/m,
+        /^refit_signals_total\{kind="model"\} [1-9]/m,
+        /^refit_signalled_events_total\{kind="model"\} 1[2-9]\d$/m,
+        /^refit_inbox_batch_records_count [1-9]/m,
+        /^refit_inbox_batch_seconds_count [1-9]/m,
+        /^refit_consumer_oldest_seconds\{group="gateway",topic="drift",partition="3"\} 0$/m,
+        /^refit_consumer_paused\{group="sink",topic="predictions",partition="0"\} 0$/m,
+        /^refit_consumer_problem\{group="gateway"\} 0$/m,
+        /^refit_outbox_oldest_seconds \d/m,
+      ])
+        expect(metrics).toMatch(one);
+      await until(
+        'the lag was asked for',
+        async () =>
+          /^refit_consumer_lag\{group="gateway",topic="data",partition="0"\} 0$/m.test(
+            await (await fetch(`${world.url}/metrics`)).text(),
+          ) || null,
+      );
     },
     TIMEOUT_MS,
   );
@@ -361,6 +381,44 @@ describe('an outage', () => {
       await bus.close();
     },
     TIMEOUT_MS,
+  );
+
+  it(
+    'of Temporal: the offset is held, health says so, nothing is dead-lettered, and it goes on by itself',
+    async () => {
+      const [port] = await quietPorts(1);
+      const world = await makeWorld({ TEMPORAL_ADDRESS: `127.0.0.1:${port}` });
+      const gateway = await startGateway(world.settings, logger);
+      try {
+        await produce(world, 'drift', [{ value: value(drifted(world.model, 'in-the-outage')) }]);
+        await until('it is in the inbox', () =>
+          world.registry.event('test/publisher in-the-outage').then((one) => one ?? null),
+        );
+        const health = await fetch(`${world.url}/health`);
+        const told = (await health.json()) as { readonly checks: Readonly<Record<string, string>> };
+        expect([health.status, told.checks.registry, told.checks.kafka]).toEqual([503, 'ok', 'ok']);
+        expect(told.checks.temporal).not.toBe('ok');
+        await until(
+          'its age is told',
+          async () =>
+            /^refit_consumer_oldest_seconds\{group="gateway",topic="drift",partition="0"\} [\d.]*[1-9]/m.test(
+              await (await fetch(`${world.url}/metrics`)).text(),
+            ) || null,
+        );
+        expect((await offsets(world, 'drift')).committed).toBe(0);
+        expect(await get<unknown[]>(world, '/api/v1/dead-letters')).toEqual([]);
+        const back = await startProxy(inject('temporalAddress'), port);
+        try {
+          await caughtUp(world, 'drift');
+          expect(await signalled(world)).toEqual(['test/publisher in-the-outage']);
+        } finally {
+          await back.close();
+        }
+      } finally {
+        await gateway.stop();
+      }
+    },
+    2 * TIMEOUT_MS,
   );
 
   it(

@@ -10,7 +10,8 @@ export interface Proxy {
   readonly close: () => Promise<void>;
 }
 
-export async function startProxy(target: string): Promise<Proxy> {
+/** @param at the port that it listens on; by default one that is free */
+export async function startProxy(target: string, at = 0): Promise<Proxy> {
   const [host = '', port = ''] = target.split(':');
   const sockets = new Set<Socket>();
   let holding: 'requests' | 'answers' | null = null;
@@ -32,7 +33,7 @@ export async function startProxy(target: string): Promise<Proxy> {
     pass(client, upstream, 'requests');
     pass(upstream, client, 'answers');
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(at, '127.0.0.1', resolve));
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
   return {
