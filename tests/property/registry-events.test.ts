@@ -6,7 +6,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { eventKey } from '../../src/domain/ids.ts';
 import type { Incoming, Receipt, Registry } from '../../src/ports/registry.ts';
-import { at, delivery, event, freshRegistry, malformed, openRun, project } from '../support/registry-fixtures.ts';
+import { BACKENDS, freshOn } from '../support/registry-backends.ts';
+import { at, delivery, event, malformed, openRun, project } from '../support/registry-fixtures.ts';
 
 type Step =
   | {
@@ -165,11 +166,14 @@ class World {
   }
 }
 
-describe('every event is accounted for', () => {
+/** A schema of a server takes longer to make than a file. */
+const SEQUENCES = { sqlite: 150, postgres: 30 };
+
+describe.each(BACKENDS)('every event is accounted for, on %s', (backend) => {
   it('over random deliveries, duplicates, conflicts, fates, subscriptions and runs', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
-        const { registry, close } = await freshRegistry();
+        const { registry, close } = await freshOn(backend);
         try {
           await registry.apply(project(MODELS));
           const world = new World(registry);
@@ -187,7 +191,7 @@ describe('every event is accounted for', () => {
           await close();
         }
       }),
-      { numRuns: 150 },
+      { numRuns: SEQUENCES[backend] },
     );
   }, 120_000);
 });
