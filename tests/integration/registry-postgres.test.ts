@@ -120,14 +120,15 @@ describe('a writer that holds the lock', () => {
   }, 90_000);
 });
 
-/** Passes everything on, but cuts the connection where the server answers a COMMIT for the `nth` time, before or after the server has it. */
+/** Passes everything on, but cuts the connection at the next COMMIT once it is armed: before the server has it, or before the client has its answer. */
 async function cuttingProxy(to: URL, when: 'before' | 'after'): Promise<{ server: Server; url: string; arm(): void }> {
   let isArmed = false;
   const proxy = createServer((client) => {
     const upstream = connectTo(Number(to.port), to.hostname);
     let cut = false;
     client.on('data', (chunk: Buffer) => {
-      if (isArmed && chunk.includes('COMMIT')) {
+      // The statement alone: 'READ COMMITTED' begins a transaction.
+      if (isArmed && chunk.includes('COMMIT\0')) {
         isArmed = false;
         cut = true;
         if (when === 'before') {
