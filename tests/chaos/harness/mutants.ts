@@ -150,7 +150,10 @@ function play(folder: string, flags: readonly string[]): Promise<string> {
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => (said += text));
     const timer = setTimeout(() => child.kill('SIGTERM'), PATIENCE_MS);
+    const leave = (): boolean => child.kill('SIGTERM');
+    process.once('exit', leave);
     child.once('close', () => {
+      process.off('exit', leave);
       clearTimeout(timer);
       resolve(said);
     });
@@ -192,9 +195,14 @@ export async function runMutants(
     const shared = `${settings.temporal.address},${settings.kafka.brokers.join(',')}`;
     for (const mutant of mutants) {
       const startedMs = Date.now();
-      if (!clean) copy.plant(mutant);
-      const said = await play(copy.folder, [...mutant.flags, '--servers', shared]);
-      if (!clean) copy.pullOut(mutant);
+      let said = '';
+      try {
+        if (!clean) copy.plant(mutant);
+        said = await play(copy.folder, [...mutant.flags, '--servers', shared]);
+        if (!clean) copy.pullOut(mutant);
+      } catch (error) {
+        said = String(error);
+      }
       const home_ = /^kept: (.*)$/m.exec(said)?.[1];
       if (home_?.includes('refit-chaos-')) rmSync(home_, { recursive: true, force: true });
       const violated = /^violated: ([A-H, ]+);/m.exec(said)?.[1]?.split(', ') ?? [];

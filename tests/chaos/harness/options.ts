@@ -24,6 +24,8 @@ export interface ChaosOptions {
   readonly operators: number;
   /** How long to wait for the end before the oracle judges what is there. */
   readonly patienceSeconds: number;
+  /** Gives up waiting when nothing has moved for so long; 0: waits on. */
+  readonly stallSeconds: number;
   /** Servers that are there already, for many short runs one after another; without faults of theirs. */
   readonly servers: { readonly temporal: string; readonly kafka: string } | null;
 }
@@ -44,6 +46,7 @@ export const SHORT: ChaosOptions = {
   failpoints: [],
   operators: 3,
   patienceSeconds: 90,
+  stallSeconds: 0,
   servers: null,
 };
 
@@ -58,7 +61,9 @@ export const AIMED: ChaosOptions = {
   stops: 0,
   kafka: 0,
   temporal: 0,
-  patienceSeconds: 25,
+  patienceSeconds: 40,
+  // Longer than any debounce; nothing here waits for the timeout of an activity.
+  stallSeconds: 9,
 };
 
 /** The acceptance run, scaled to the minutes given: 20,000 events and 300 kills belong to 45. */

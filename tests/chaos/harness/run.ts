@@ -69,9 +69,14 @@ async function ownNamespace(settings: ReturnType<typeof parseSettings>): Promise
   await connection.close();
 }
 
-async function untilQuiet(watch: Watch, patienceMs: number, tell: (line: string) => void): Promise<Rest> {
-  const deadlineMs = Date.now() + patienceMs;
+async function untilQuiet(
+  watch: Watch,
+  { patienceSeconds, stallSeconds }: ChaosOptions,
+  tell: (line: string) => void,
+): Promise<Rest> {
+  const deadlineMs = Date.now() + patienceSeconds * 1_000;
   let quiet = 0;
+  let moved = { detail: '', atMs: Date.now() };
   let last: Rest = { isQuiet: false, detail: 'the registry could not be read', lag: 0 };
   let told = 0;
   while (Date.now() < deadlineMs) {
@@ -83,6 +88,8 @@ async function untilQuiet(watch: Watch, patienceMs: number, tell: (line: string)
     // Twice in a row: between two transactions all may look done.
     quiet = last.isQuiet ? quiet + 1 : 0;
     if (quiet === 3) return last;
+    if (last.detail !== moved.detail) moved = { detail: last.detail, atMs: Date.now() };
+    if (stallSeconds > 0 && Date.now() - moved.atMs > stallSeconds * 1_000) return last;
     if (Date.now() - told > 10_000) {
       tell(`draining: ${last.detail || 'quiet'}`);
       told = Date.now();
@@ -161,7 +168,7 @@ export async function runChaos(options: ChaosOptions, tell: (line: string) => vo
     stack.disarm();
     const lastFaultMs = Date.now();
     tell(`last fault after ${Math.round((lastFaultMs - startedMs) / 1_000)} s; waiting for the end`);
-    const rest = await untilQuiet(watch, options.patienceSeconds * 1_000, tell);
+    const rest = await untilQuiet(watch, options, tell);
     const drainSeconds = (Date.now() - lastFaultMs) / 1_000;
     await people.stop();
     const failpointKills = stack.parts.reduce((sum, part) => sum + part.failpointKills, 0);
