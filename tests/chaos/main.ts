@@ -25,7 +25,10 @@ async function main(): Promise<number> {
 }
 
 async function plantedBugs(names: readonly string[], clean: boolean): Promise<number> {
-  const verdicts = await runMutants(readMutants(names), clean, tell);
+  const all = readMutants(names);
+  // Many bugs share a scenario, which without them is one and the same.
+  const distinct = new Map(all.map((mutant) => [mutant.flags.join(' '), mutant]));
+  const verdicts = await runMutants(clean ? [...distinct.values()] : all, clean, tell);
   process.stdout.write(`${verdicts.map(asRow).join('\n')}\n`);
   const wrong = verdicts.filter((one) => (clean ? one.violated.length > 0 : !one.caught));
   process.stdout.write(

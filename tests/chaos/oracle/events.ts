@@ -159,6 +159,13 @@ function checkFates(evidence: Evidence, tally: Tally, delivered: readonly Delive
 function checkRuns(evidence: Evidence, tally: Tally): void {
   const runs = new Map(evidence.rows('SELECT * FROM runs').map((row) => [text(row, 'run'), row]));
   const opened = new Map<string, string[]>();
+  // The audit row names the opener, however many events stand behind the run.
+  const openers = new Map(
+    evidence.rows("SELECT body FROM audit WHERE action = 'run.opened'").map((row) => {
+      const body = JSON.parse(text(row, 'body')) as { readonly run: string; readonly openedBy: string | null };
+      return [body.run, body.openedBy];
+    }),
+  );
   for (const row of evidence.rows(
     "SELECT f.model, f.fate, f.run, e.key, e.target_kind, e.type FROM fates f JOIN events e ON e.seq = f.event WHERE f.fate IN ('acted_on', 'coalesced')",
   )) {
@@ -172,10 +179,11 @@ function checkRuns(evidence: Evidence, tally: Tally): void {
     );
     if (!run || row.fate !== 'acted_on') continue;
     opened.set(text(run, 'run'), [...(opened.get(text(run, 'run')) ?? []), text(row, 'key')]);
+    const told = openers.get(text(run, 'run'));
     tally.check(
       'A',
-      (JSON.parse(text(run, 'event_keys')) as string[]).includes(text(row, 'key')),
-      `${where} opened ${text(run, 'run')}, which does not name it`,
+      told === text(row, 'key'),
+      `${where} opened ${text(run, 'run')}, whose audit names ${told ?? 'no event'}`,
     );
   }
   for (const [name, run] of runs) {
