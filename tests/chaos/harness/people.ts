@@ -103,7 +103,7 @@ export class People {
     if (!act) {
       this.#scripts.set(
         one.run,
-        APPROVERS.map((actor) => this.#approval(one, actor)),
+        [...APPROVERS, 'dan'].map((actor) => this.#approval(one, actor)),
       );
       return;
     }
@@ -151,14 +151,14 @@ export class People {
       });
       return acts;
     }
-    acts.push(this.#approval(one, 'ana'));
     if (one.required > 1 && this.#revocationsLeft > 0) {
       this.#revocationsLeft -= 1;
-      acts.push(() => this.#revoke(one.model, ['ben', 'eve']));
-      acts.push(this.#approval(one, 'ana'), this.#approval(one, 'ben'));
-      acts.push(this.#approval(one, 'eve'));
+      acts.push(this.#approval(one, 'ben'));
+      acts.push(() => this.#revoke(one.model, ['ana', 'eve', 'dan']));
+      acts.push(this.#approval(one, 'ana'), this.#approval(one, 'eve'), this.#approval(one, 'dan'));
       return acts;
     }
+    acts.push(this.#approval(one, 'ana'));
     if (one.required > 1) acts.push(this.#approval(one, 'ana'));
     acts.push(this.#approval(one, 'ben'));
     if (random.chance(0.3)) acts.push(this.#approval(one, 'ben'));
