@@ -9,6 +9,8 @@ import type { DiskLog } from './publisher.ts';
 import type { Random } from './random.ts';
 
 const TICK_MS = 400;
+/** Who is on a policy at some time. */
+const EVERYBODY = [...APPROVERS, 'dan'];
 const APPLY_PATIENCE_MS = 90_000;
 
 interface Waiting {
@@ -26,6 +28,7 @@ export class People {
   readonly #scripts = new Map<string, Act[]>();
   /** Models whose policy is changed at this moment. */
   readonly #revoking = new Set<string>();
+  readonly #policies = new Map<string, readonly string[]>();
   #lastDigest = 'a'.repeat(64);
   #count = 0;
   #revocationsLeft: number;
@@ -103,7 +106,7 @@ export class People {
     if (!act) {
       this.#scripts.set(
         one.run,
-        [...APPROVERS, 'dan'].map((actor) => this.#approval(one, actor)),
+        EVERYBODY.map((actor) => this.#approval(one, actor)),
       );
       return;
     }
@@ -153,9 +156,11 @@ export class People {
     }
     if (one.required > 1 && this.#revocationsLeft > 0) {
       this.#revocationsLeft -= 1;
-      acts.push(this.#approval(one, 'ben'));
-      acts.push(() => this.#revoke(one.model, ['ana', 'eve', 'dan']));
-      acts.push(this.#approval(one, 'ana'), this.#approval(one, 'eve'), this.#approval(one, 'dan'));
+      // The one who approves first is taken off the policy before the second does, whoever that is now.
+      const first = (this.#policies.get(one.model) ?? APPROVERS).find((name) => name !== 'ana') ?? 'ben';
+      const left = EVERYBODY.filter((name) => name !== first);
+      acts.push(this.#approval(one, first), () => this.#revoke(one.model, left));
+      acts.push(...left.map((name) => this.#approval(one, name)));
       return acts;
     }
     acts.push(this.#approval(one, 'ana'));
@@ -170,6 +175,7 @@ export class People {
     this.options.log.add({ policy: { model, approvers }, from: now() });
     await this.apply(policyYaml(model, approvers));
     this.options.log.add({ policy: { model, approvers }, since: now() });
+    this.#policies.set(model, approvers);
     this.#revoking.delete(model);
   }
 
