@@ -29,7 +29,7 @@ async function plantedBugs(names: readonly string[], clean: boolean): Promise<nu
   // Many bugs share a scenario, which without them is one and the same.
   const distinct = new Map(all.map((mutant) => [mutant.flags.join(' '), mutant]));
   const verdicts = await runMutants(clean ? [...distinct.values()] : all, clean, tell);
-  process.stdout.write(`${verdicts.map(asRow).join('\n')}\n`);
+  process.stdout.write(`${verdicts.map((one) => asRow(one, clean)).join('\n')}\n`);
   const wrong = verdicts.filter((one) => (clean ? one.violated.length > 0 : !one.caught));
   process.stdout.write(
     `${verdicts.length - wrong.length} of ${verdicts.length} ${clean ? 'scenarios hold without the bug' : 'planted bugs were caught'}\n`,

@@ -212,7 +212,7 @@ export async function runMutants(
         (violated.length > 0 ? violated.join() : (said.trim().split('\n').at(-1) ?? ''));
       const verdict = { mutant, violated, caught: named.length > 0, seconds: (Date.now() - startedMs) / 1_000, first };
       verdicts.push(verdict);
-      tell(asRow(verdict));
+      tell(asRow(verdict, clean));
     }
     return verdicts;
   } finally {
@@ -222,5 +222,9 @@ export async function runMutants(
   }
 }
 
-export const asRow = ({ mutant, violated, caught, seconds, first }: Verdict): string =>
-  `${mutant.name.padEnd(44)} breaks ${mutant.breaks.join('').padEnd(3)} ${caught ? 'caught' : 'MISSED'} by ${(violated.join('') || '-').padEnd(6)} ${seconds.toFixed(0).padStart(3)} s  ${first.slice(0, 140)}`;
+/** With `clean` there was no bug to catch, and nothing may be violated. */
+export function asRow({ mutant, violated, caught, seconds, first }: Verdict, clean = false): string {
+  const verdict = clean ? (violated.length === 0 ? 'holds ' : 'BROKEN') : caught ? 'caught' : 'MISSED';
+  const by = (violated.join('') || '-').padEnd(6);
+  return `${mutant.name.padEnd(52)} breaks ${mutant.breaks.join('').padEnd(3)} ${verdict} by ${by} ${seconds.toFixed(0).padStart(3)} s  ${first.slice(0, 140)}`;
+}
