@@ -37,13 +37,20 @@ export const SHORT: ChaosOptions = {
   models: 5,
   datasets: 3,
   seconds: 22,
-  kills: 5,
+  kills: 3,
   stops: 1,
   kafka: 1,
   temporal: 1,
   workers: 1,
   serve: false,
-  failpoints: [],
+  failpoints: [
+    { part: 'gateway', port: 'messenger', method: 'eventsArrived', when: 'before', call: 3 },
+    { part: 'gateway', port: 'bus', method: 'publish', when: 'after', call: 4 },
+    { part: 'worker', port: 'registry', method: 'openRun', when: 'after', call: 2 },
+    { part: 'worker', port: 'messenger', method: 'runFinished', when: 'before', call: 1 },
+    { part: 'worker', port: 'registry', method: 'promote', when: 'timeout', call: 1 },
+    { part: 'worker', port: 'registry', method: 'openDeployment', when: 'late', call: 1 },
+  ],
   operators: 3,
   patienceSeconds: 90,
   stallSeconds: 0,
@@ -61,8 +68,8 @@ export const AIMED: ChaosOptions = {
   stops: 0,
   kafka: 0,
   temporal: 0,
-  patienceSeconds: 40,
-  // Longer than any debounce; nothing here waits for the timeout of an activity.
+  patienceSeconds: 60,
+  // Longer than any debounce. With a killed gateway it has to be longer: its group waits 15 s for the one that died.
   stallSeconds: 9,
 };
 
@@ -173,6 +180,7 @@ export function parseCommand(args: readonly string[]): Command {
     patienceSeconds: number('patience', base.patienceSeconds),
     serve: values.serve ?? base.serve,
     failpoints: values.failpoint?.map(parseFailpoint) ?? base.failpoints,
+    stallSeconds: base.stallSeconds > 0 && values.failpoint !== undefined ? 30 : base.stallSeconds,
     servers: temporal && kafka ? { temporal, kafka } : null,
   };
   return { options, mutants: values.mutants ? positionals : null, clean: values.clean, keep: values.keep };
