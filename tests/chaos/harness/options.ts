@@ -66,6 +66,7 @@ export const AIMED: ChaosOptions = {
   seconds: 7,
   kills: 0,
   stops: 0,
+  failpoints: [],
   kafka: 0,
   temporal: 0,
   patienceSeconds: 60,
