@@ -90,7 +90,7 @@ const caughtUp = (world: World): Promise<true> =>
 
 describe('a consumer', () => {
   it(
-    'gathers what comes within its linger, in order, and hands over at most 500 at once',
+    'gathers what comes within its linger, in order, and hands over at most 2,000 at once',
     async () => {
       const { world, bus } = await setting();
       const seen: (readonly string[])[] = [];
@@ -111,11 +111,11 @@ describe('a consumer', () => {
       await produce(
         world,
         'drift',
-        numbers(1_200, 5).map((value) => ({ value })),
+        numbers(4_800, 5).map((value) => ({ value })),
       );
       await caughtUp(world);
-      expect(seen.flat()).toEqual(numbers(1_205));
-      expect(Math.max(...seen.map((one) => one.length))).toBe(500);
+      expect(seen.flat()).toEqual(numbers(4_805));
+      expect(Math.max(...seen.map((one) => one.length))).toBe(2_000);
     },
     TIMEOUT_MS,
   );
@@ -206,14 +206,14 @@ describe('a consumer', () => {
         },
       });
       await joined(subscription);
-      await send(world, 3, numbers(1_100));
+      await send(world, 3, numbers(4_400));
       await until('it has the first in hand', () => (entered ? true : null), 20_000);
       const stopping = subscription.stop();
       open();
       await stopping;
       expect((await committed(world)).get(3)).toBe(first.length);
       expect(first.length).toBeGreaterThan(0);
-      expect(first.length).toBeLessThanOrEqual(500);
+      expect(first.length).toBeLessThanOrEqual(2_000);
       const rest: string[] = [];
       await subscribe(bus, {
         handle: async (records) => {
@@ -221,7 +221,7 @@ describe('a consumer', () => {
         },
       });
       await caughtUp(world);
-      expect([...first, ...rest]).toEqual(numbers(1_100));
+      expect([...first, ...rest]).toEqual(numbers(4_400));
     },
     TIMEOUT_MS,
   );

@@ -31,6 +31,22 @@ describe.each(BACKENDS)('on %s', (backend) => {
     retryOf: origin(1),
   });
 
+  it('what happens to a run carries the cause, the correlation and the trace of the event that opened it', async () => {
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const opener = event('drift', 'a', 'm');
+    const body = JSON.stringify({ ...JSON.parse(opener.body), correlationid: 'order-7', traceparent });
+    await registry.receive([delivery(1, { ...opener, body }), delivery(2, event('drift', 'b', 'm'))]);
+    const { run } = await openRun(registry, 'm', 'r', [key('a'), key('b')]);
+    await openRun(registry, 'n', 'by hand', [], 'olga');
+    await registry.finishRun(run, 'failed', 'x', at(4));
+    const told = (await registry.outbox(100)).map((row) => JSON.parse(row.event));
+    const of = (name: string) => told.filter(({ data }) => data.run === name);
+    expect(of(run).map(({ type }) => type)).toEqual(['dev.refit.run.started.v1', 'dev.refit.run.finished.v1']);
+    for (const one of of(run)) expect(one).toMatchObject({ causationid: 'a', correlationid: 'order-7', traceparent });
+    for (const one of of('n-000001')) expect(one).not.toHaveProperty('causationid');
+    expect(of('n-000001')).toHaveLength(1);
+  });
+
   describe('dead letters', () => {
     const broken: Incoming = {
       ...{ origin: origin(1), at: at(2), publishedAt: at(1) },

@@ -7,7 +7,7 @@ import { EVENT_TYPES, type LifecycleEvent, TOPICS, type TopicName } from '../../
 import { canonicalJson } from '../../domain/canonical.ts';
 import type { AuditRow } from '../../ports/registry.ts';
 import type { Session } from './database.ts';
-import { int, text } from './rows.ts';
+import { int, json, text, textOrNull } from './rows.ts';
 
 export type Facts = Readonly<Record<string, unknown>>;
 export interface AuditHead {
@@ -65,8 +65,34 @@ interface OutgoingEvent {
   readonly at: string;
 }
 
+/** Attributes of the event that is behind what happened, carried through to those who are told of it. */
+async function causeOf(
+  db: Session,
+  model: string,
+  { run, deployment }: Facts,
+): Promise<Readonly<Record<string, string>>> {
+  let behind = typeof run === 'string' ? run : null;
+  if (behind === null && typeof deployment === 'number') {
+    const row = await db.get('SELECT run FROM deployments WHERE model = ? AND deployment = ?', model, deployment);
+    behind = row ? textOrNull(row, 'run') : null;
+  }
+  if (behind === null) return {};
+  const opener = await db.get(
+    `SELECT e.id, e.body FROM fates f JOIN events e ON e.seq = f.event WHERE f.run = ? AND f.model = ? AND f.fate = 'acted_on' LIMIT 1`,
+    ...[behind, model],
+  );
+  if (!opener) return {};
+  const { correlationid, traceparent } = json<Facts>(opener, 'body');
+  return {
+    causationid: text(opener, 'id'),
+    ...(typeof correlationid === 'string' ? { correlationid } : {}),
+    ...(typeof traceparent === 'string' ? { traceparent } : {}),
+  };
+}
+
 async function publish(db: Session, out: OutgoingEvent): Promise<void> {
   const event = {
+    ...(await causeOf(db, out.model, out.data)),
     specversion: '1.0',
     id: out.id,
     source: out.source,
