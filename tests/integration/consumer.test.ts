@@ -138,6 +138,9 @@ describe('a consumer', () => {
       await until('it was tried again', () => (subscription.state().retries > 2 ? true : null), 20_000);
       await send(world, 1, ['free-2']);
       await until('the other went on', () => (seen.includes('free-2') ? true : null), 20_000);
+      const restsAt = (partition: number) =>
+        subscription.state().partitions.find((one) => one.partition === partition)?.waitsSinceMs === null || null;
+      await until('the other has committed', () => restsAt(1), 20_000);
       expect((await committed(world)).get(0)).toBe(0);
       const held = subscription.state().partitions.find((one) => one.partition === 0);
       expect(held).toMatchObject({ problem: 'offset 0: the registry is away', blocked: false });
