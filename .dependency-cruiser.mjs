@@ -197,7 +197,7 @@ export default {
       name: 'kafka-behind-its-port',
       comment: 'The client can be changed in one place. The local stack only asks whether a broker answers.',
       severity: 'error',
-      from: { pathNot: '^(src/adapters/kafka/|src/local/probes\\.ts$|tests/|examples/)' },
+      from: { pathNot: '^(src/adapters/kafka/|src/local/probes\\.ts$|tests/|bench/|examples/)' },
       to: { path: 'node_modules/kafkajs/' },
     },
   ],
