@@ -141,6 +141,17 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
   }
 
   return {
+    /** Keys of arrivals that are still to be taken in, in order of arrival, those after `after`. */
+    undelivered: ({
+      dataset,
+      after,
+      limit,
+    }: {
+      readonly dataset: string;
+      readonly after: string | null;
+      readonly limit: number;
+    }): Promise<readonly string[]> => registry.undelivered(dataset, limit, after ?? undefined),
+
     async ingest({ dataset, key }: { readonly dataset: string; readonly key: string }): Promise<IngestResult> {
       const record = required(await registry.dataset(dataset), `dataset ${dataset}`);
       const done = await registry.datasetVersionOfEvent(dataset, key);

@@ -1,11 +1,12 @@
 /**
  * dataset/NAME: takes in arrivals one after another, so that versions have an order, and hands each on to the lifecycles
- * subscribed at that time. What it carries is the queue of keys; all else is in the registry.
+ * subscribed at that time. What waits is in the registry: after a continue-as-new, or where a person ended it, the queue is read from there.
  */
 import {
   allHandlersFinished,
   condition,
   continueAsNew,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -17,7 +18,10 @@ import { dataArrivedSignal, datasetStatusQuery } from './messages.ts';
 import { data, quick } from './profiles.ts';
 
 const { ingest } = proxyActivities<DatasetActivities>(data);
-const { deliver } = proxyActivities<DatasetActivities>(quick);
+const { deliver, undelivered } = proxyActivities<DatasetActivities>(quick);
+
+/** Keys of arrivals in one answer: keeps payloads far below 2 MB. */
+const PAGE = 2_000;
 
 export async function dataset(input: DatasetInput & { readonly queue?: readonly string[] }): Promise<void> {
   // In order of arrival; a key that waits already is not taken in twice.
@@ -26,6 +30,19 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
     for (const key of keys) queue.add(key);
   });
   setHandler(datasetStatusQuery, () => ({ dataset: input.dataset, waiting: queue.size }));
+  // Histories of 0.1.0 carry their queue along.
+  if (input.queue === undefined && patched('queue-from-registry')) {
+    const waiting: string[] = [];
+    for (let after: string | null = null; ; after = waiting.at(-1) ?? null) {
+      const keys: readonly string[] = await undelivered({ dataset: input.dataset, after, limit: PAGE });
+      waiting.push(...keys);
+      if (keys.length < PAGE) break;
+    }
+    // What came meanwhile came later.
+    const early = [...queue];
+    queue.clear();
+    for (const key of [...waiting, ...early]) queue.add(key);
+  }
   for (;;) {
     setCurrentDetails(
       queue.size === 0 ? 'Waits for the next arrival.' : `Takes in ${[...queue][0]}; ${queue.size - 1} more wait.`,
@@ -38,7 +55,7 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
       queue.delete(key);
     }
     if (workflowInfo().continueAsNewSuggested && allHandlersFinished()) {
-      await continueAsNew<typeof dataset>({ stateVersion: 1, dataset: input.dataset, queue: [...queue] });
+      await continueAsNew<typeof dataset>({ stateVersion: 1, dataset: input.dataset });
     }
   }
 }

@@ -5,7 +5,7 @@ import { QUEUES } from '../src/contracts/values.ts';
 const patient = { initialInterval: 200, backoffCoefficient: 2, maximumInterval: 10_000 } as const;
 
 /** One or a few registry transactions. Too short for a heartbeat: what a killed worker had in hand is tried again after this. */
-export const quick: ActivityOptions = { taskQueue: QUEUES.control, startToCloseTimeout: 20_000, retry: patient };
+export const quick: ActivityOptions = { taskQueue: QUEUES.control, startToCloseTimeout: 10_000, retry: patient };
 
 /** Reads and writes files of data. Without the heartbeat a dead worker would be noticed after an hour only. */
 export const data: ActivityOptions = {

@@ -221,6 +221,8 @@ export interface EventRegistry {
    * With `after`, only those that arrived after that event. @throws when that event is not in the registry
    */
   unsettled(model: string, limit: number, after?: string): Promise<readonly string[]>;
+  /** Keys of arrivals that a dataset has not delivered yet, oldest first; those after one. */
+  undelivered(dataset: string, limit: number, after?: string): Promise<readonly string[]>;
   /** Fates of these events for one model; unknown keys are left out. */
   fates(model: string, keys: readonly string[]): Promise<Readonly<Record<string, FateRecord>>>;
   /** Each delivery that is kept, counted once (over several models: the first of acted_on, coalesced, refused). */

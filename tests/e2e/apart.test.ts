@@ -5,15 +5,12 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { ensureSearchAttributes } from '../../src/local/search-attributes.ts';
 import { type Ended, type PartProcess, quietPorts, runRefit, startPart, until } from '../support/e2e-refit.ts';
 import { copyProject, gardenRequest, type Run, writeGarden } from '../support/e2e-stack.ts';
+import { newNamespace } from '../support/namespace.ts';
 
 const MINUTES_MS = 60_000;
-const DATASETS = ['beds', 'pots', 'fields'];
-const MODELS = ['blooms', 'heights', 'states'];
 
 let folder: string;
 let shared: NodeJS.ProcessEnv;
@@ -52,32 +49,16 @@ beforeAll(async () => {
     REFIT_PYTHON: inject('pythonPath'),
     KAFKA_BROKERS: inject('kafkaBrokers'),
     TEMPORAL_ADDRESS: inject('temporalAddress'),
+    TEMPORAL_NAMESPACE: await newNamespace(inject('temporalAddress')),
   };
   await mkdir(join(folder, 'lake'));
   await mkdir(join(folder, 'shared'));
   project = await copyProject('gardens', join(folder, 'developer'));
-  const connection = await Connection.connect({ address: inject('temporalAddress') });
-  await ensureSearchAttributes(connection, 'default');
-  await connection.close();
   for (const part of ['gateway', 'worker', 'serve']) parts.push(await startPart(part, await placeOf(part)));
 }, 2 * MINUTES_MS);
 
 afterAll(async () => {
   for (const part of parts.reverse()) await part.end();
-  const connection = await Connection.connect({ address: inject('temporalAddress') });
-  const client = new Client({ connection });
-  const ids = [
-    ...DATASETS.map((name) => `dataset/${name}`),
-    ...MODELS.flatMap((name) => [`lifecycle/${name}`, `run/${name}/${name}-000001`]),
-  ];
-  for (const id of ids)
-    await client.workflow
-      .getHandle(id)
-      .terminate('the test is over')
-      .catch((error: unknown) => {
-        if (!(error instanceof WorkflowNotFoundError)) throw error;
-      });
-  await connection.close();
   await rm(folder, { recursive: true, force: true });
 }, MINUTES_MS);
 

@@ -5,16 +5,13 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
 import { afterAll, beforeAll, expect, inject, it } from 'vitest';
-import { ensureSearchAttributes } from '../../src/local/search-attributes.ts';
 import { type PartProcess, quietPorts, runRefit, startPart, until } from '../support/e2e-refit.ts';
 import { copyProject, type Run, writeGarden } from '../support/e2e-stack.ts';
+import { newNamespace } from '../support/namespace.ts';
 import { newPostgresUrl, postgresSql, split } from '../support/registry-backends.ts';
 
 const MINUTES_MS = 60_000;
-const DATASETS = ['beds', 'pots', 'fields'];
-const MODELS = ['blooms', 'heights', 'states'];
 const FILES = 4;
 
 let folder: string;
@@ -49,11 +46,9 @@ beforeAll(async () => {
     REFIT_PYTHON: inject('pythonPath'),
     KAFKA_BROKERS: inject('kafkaBrokers'),
     TEMPORAL_ADDRESS: inject('temporalAddress'),
+    TEMPORAL_NAMESPACE: await newNamespace(inject('temporalAddress')),
   };
   await mkdir(join(folder, 'lake'));
-  const connection = await Connection.connect({ address: inject('temporalAddress') });
-  await ensureSearchAttributes(connection, 'default');
-  await connection.close();
   // All at once: of those that come to an empty database, one makes the tables.
   const [serve] = await quietPorts(1);
   parts.push(
@@ -69,20 +64,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await Promise.all(parts.map((part) => part.end()));
-  const connection = await Connection.connect({ address: inject('temporalAddress') });
-  const client = new Client({ connection });
-  const ids = [
-    ...DATASETS.map((name) => `dataset/${name}`),
-    ...MODELS.flatMap((name) => [`lifecycle/${name}`, `run/${name}/${name}-000001`, `rollout/${name}/1`]),
-  ];
-  for (const id of ids)
-    await client.workflow
-      .getHandle(id)
-      .terminate('the test is over')
-      .catch((error: unknown) => {
-        if (!(error instanceof WorkflowNotFoundError)) throw error;
-      });
-  await connection.close();
   await postgresSql(databaseUrl, `DROP SCHEMA ${split(databaseUrl).schema} CASCADE`);
   await rm(folder, { recursive: true, force: true });
 }, MINUTES_MS);

@@ -1,11 +1,16 @@
 /** Storms of events for one model: one run names all of them, what came too late starts exactly one more, and nothing is lost. */
 import { expect, it } from 'vitest';
+import { event, origin } from '../support/registry-fixtures.ts';
 import { onDevServer } from '../support/workflow-dev.ts';
 import { alert } from '../support/workflow-events.ts';
 import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
 
 const server = onDevServer();
 
+const dataEvent = (model: string, id: string) => {
+  const data = { dataset: `${model}-data`, uris: [`file:///data/${id}.100.csv`] };
+  return event('data', `${model}-${id}`, `${model}-data`, data);
+};
 const alerts = (model: string, name: string, count: number) =>
   Array.from({ length: count }, (_, index) => alert(model, `${name}-${index}`, index, { verdict: 'confirmed' }));
 
@@ -81,3 +86,23 @@ it('12,000 events pass through continue-as-new with a run and a rollout in fligh
     'promoted',
   ]);
 }, 180_000);
+
+it('a dataset that a person ended takes in what waited, in order of arrival, before what comes next', async () => {
+  const loop = server();
+  await loop.apply(definition('lost'));
+  loop.behaviours.set('lost', { training: 'waits' });
+  const at = new Date().toISOString();
+  // Taken into the inbox, but the workflow was ended before it came to them.
+  const waiting = ['one', 'two', 'three'].map((id) => dataEvent('lost', id));
+  await loop.registry.receive(
+    waiting.map((one, index) => ({ origin: origin(1_000_000 + index), at, publishedAt: at, event: one })),
+  );
+  await loop.publishData('lost', 'four');
+  const versions = await eventually('all are taken in', async () => {
+    const found = await loop.registry.datasetVersions('lost-data', 10);
+    return found.length === 4 && found;
+  });
+  const inOrder = [...versions].sort((a, b) => a.version - b.version).map(({ eventKey }) => eventKey);
+  expect(inOrder).toEqual(['one', 'two', 'three', 'four'].map((id) => `test lost-${id}`));
+  loop.behaviours.release('lost');
+});

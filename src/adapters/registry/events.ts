@@ -171,19 +171,21 @@ async function setFates(db: Session, model: string, fates: readonly FateInput[],
   }
 }
 
+/** Keys of events with an open row for a model, in order of arrival; for none, of those that are about a dataset. */
 async function unsettled(
   db: Session,
-  model: string,
+  { model, dataset }: { readonly model: string; readonly dataset?: string },
   limit: number,
   after: string | undefined,
 ): Promise<readonly string[]> {
+  const about = dataset === undefined ? '' : " AND e.target_kind = 'dataset' AND e.target_name = ?";
   const last = after === undefined ? { seq: 0 } : await findEvent(db, after);
   if (!last) throw new Error(`event ${after} is not in the registry, so nothing can be read after it`);
   return (
     await db.all(
       `SELECT e.key FROM fates f JOIN events e ON e.seq = f.event
-       WHERE f.model = ? AND f.fate IN ('received', 'held') AND f.event > ? ORDER BY f.event LIMIT ?`,
-      ...[model, last.seq, limit],
+       WHERE f.model = ? AND f.fate IN ('received', 'held') AND f.event > ?${about} ORDER BY f.event LIMIT ?`,
+      ...[model, last.seq, ...(dataset === undefined ? [] : [dataset]), limit],
     )
   ).map((row) => text(row, 'key'));
 }
@@ -208,7 +210,8 @@ export function createEvents(db: Database): EventRegistry {
 
     setFates: (model, fates, at) => db.transaction((tx) => setFates(tx, model, fates, at)),
     subscribe: (key, models, at) => db.transaction((tx) => subscribe(tx, key, models, at)),
-    unsettled: (model, limit, after) => db.read((tx) => unsettled(tx, model, limit, after)),
+    unsettled: (model, limit, after) => db.read((tx) => unsettled(tx, { model }, limit, after)),
+    undelivered: (dataset, limit, after) => db.read((tx) => unsettled(tx, { model: NO_MODEL, dataset }, limit, after)),
     fates: (model, keys) => db.read((tx) => findFates(tx, model, keys)),
 
     deliveryCounts: () => db.read((tx) => deliveryCounts(tx)),
