@@ -150,16 +150,15 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
       readonly keys: readonly string[];
     }): Promise<readonly m.PendingEvent[]> {
       const fates = await registry.fates(model, keys);
+      const isOpen = (key: string): boolean => {
+        const fate = fates[key]?.fate;
+        return fate !== undefined && !SETTLED_FATES.some((settled) => settled === fate);
+      };
       const open: m.PendingEvent[] = [];
-      for (const key of keys) {
-        const fate = fates[key];
-        if (!fate || SETTLED_FATES.some((settled) => settled === fate.fate)) continue;
-        const event = await registry.event(key);
-        const made =
-          event?.type === EVENT_TYPES.dataArrived
-            ? await registry.datasetVersionOfEvent(event.target.name, key)
-            : undefined;
-        const pending = event ? pendingEvent(event, made) : null;
+      for (const event of await registry.eventBodies(keys.filter(isOpen))) {
+        const isData = event.type === EVENT_TYPES.dataArrived;
+        const made = isData ? await registry.datasetVersionOfEvent(event.target.name, event.key) : undefined;
+        const pending = pendingEvent(event, made);
         if (pending) open.push(pending);
       }
       return open;

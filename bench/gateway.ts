@@ -16,7 +16,7 @@ import { writeModels } from './models.ts';
 import { say, tellRatio, until } from './report.ts';
 
 const MODELS = 50;
-const EVENTS = 30_000;
+const EVENTS = 100_000;
 const BATCH = 500;
 /** One signal an event is slow: fewer tell as much. */
 const SIGNALLED = 1_000;

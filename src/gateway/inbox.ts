@@ -25,7 +25,7 @@ export interface InboxOptions {
 /** Calls to Temporal in flight, over all partitions: more only adds latency. */
 const SIGNALS_IN_FLIGHT = 16;
 /** Deliveries in one transaction, when several partitions share it. */
-const TRANSACTION_RECORDS = 2_000;
+const TRANSACTION_RECORDS = 5_000;
 
 /** A time that a publisher set may be beyond what a date can hold. */
 function isoOf(timestampMs: number): string | null {

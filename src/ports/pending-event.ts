@@ -1,10 +1,10 @@
 /** An event of the registry as the retraining policy sees it. */
 import { driftDetectedSchema, EVENT_TYPES } from '../contracts/events.ts';
 import type { PendingEvent } from '../contracts/messages.ts';
-import type { DatasetVersionRecord, EventRecord } from './registry.ts';
+import type { DatasetVersionRecord, EventBody } from './registry.ts';
 
 /** Null for what starts no run: labels, and data that made no dataset version. */
-export function pendingEvent(event: EventRecord, version: DatasetVersionRecord | undefined): PendingEvent | null {
+export function pendingEvent(event: EventBody, version: DatasetVersionRecord | undefined): PendingEvent | null {
   const { key, type, receivedAt } = event;
   const receivedAtMs = Date.parse(receivedAt);
   if (type === EVENT_TYPES.driftDetected) {

@@ -169,6 +169,8 @@ export interface DeadLetterRecord {
   readonly retries: readonly { readonly origin: Origin; readonly fate: Receipt['fate']; readonly at: string }[];
 }
 
+export type EventBody = Pick<EventRecord, 'key' | 'type' | 'target' | 'body' | 'receivedAt'>;
+
 export interface DeliveryCounts {
   readonly published: number;
   readonly counts: Readonly<
@@ -183,6 +185,8 @@ export interface EventRegistry {
   /** One transaction for a batch. Keyed by (topic, partition, offset). An unknown dataset or model: ignored. Labels: stored, acted_on. */
   receive(batch: readonly Incoming[]): Promise<readonly Receipt[]>;
   event(key: string): Promise<EventRecord | undefined>;
+  /** What these events say, in their order; unknown keys are left out. Without deliveries and fates: for hundreds at a time. */
+  eventBodies(keys: readonly string[]): Promise<readonly EventBody[]>;
   /** Events with this CloudEvents id, of whatever source; at most 10. */
   eventsById(id: string): Promise<readonly EventRecord[]>;
   /** Newest first. `since` is a time of receipt; `before` is the key of the last event of the page before. */

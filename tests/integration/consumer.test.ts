@@ -90,7 +90,7 @@ const caughtUp = (world: World): Promise<true> =>
 
 describe('a consumer', () => {
   it(
-    'gathers what comes within its linger, in order, and hands over at most 2,000 at once',
+    'gathers what comes within its linger, in order, and hands over at most 5,000 at once',
     async () => {
       const { world, bus } = await setting();
       const seen: (readonly string[])[] = [];
@@ -111,11 +111,11 @@ describe('a consumer', () => {
       await produce(
         world,
         'drift',
-        numbers(4_800, 5).map((value) => ({ value })),
+        numbers(11_000, 5).map((value) => ({ value })),
       );
       await caughtUp(world);
-      expect(seen.flat()).toEqual(numbers(4_805));
-      expect(Math.max(...seen.map((one) => one.length))).toBe(2_000);
+      expect(seen.flat()).toEqual(numbers(11_005));
+      expect(Math.max(...seen.map((one) => one.length))).toBe(5_000);
     },
     TIMEOUT_MS,
   );
@@ -173,7 +173,7 @@ describe('a consumer', () => {
       });
       await joined(subscription);
       const large = 'x'.repeat(200_000);
-      for (let round = 0; round < 20; round += 1)
+      for (let round = 0; round < 40; round += 1)
         await send(
           world,
           2,
@@ -181,11 +181,11 @@ describe('a consumer', () => {
         );
       const state = () => subscription.state().partitions.find((one) => one.partition === 2);
       await until('it is paused', () => (state()?.paused ? true : null), 30_000);
-      await until('its lag is known', () => ((state()?.lag ?? 0) === 80 ? true : null), 30_000);
+      await until('its lag is known', () => ((state()?.lag ?? 0) === 160 ? true : null), 30_000);
       expect(seen).toBe(0);
       open();
       await caughtUp(world);
-      expect(seen).toBe(80);
+      expect(seen).toBe(160);
       expect(state()).toMatchObject({ paused: false, oldestAtMs: null });
     },
     TIMEOUT_MS,
@@ -209,14 +209,14 @@ describe('a consumer', () => {
         },
       });
       await joined(subscription);
-      await send(world, 3, numbers(4_400));
+      await send(world, 3, numbers(11_000));
       await until('it has the first in hand', () => (entered ? true : null), 20_000);
       const stopping = subscription.stop();
       open();
       await stopping;
       expect((await committed(world)).get(3)).toBe(first.length);
       expect(first.length).toBeGreaterThan(0);
-      expect(first.length).toBeLessThanOrEqual(2_000);
+      expect(first.length).toBeLessThanOrEqual(5_000);
       const rest: string[] = [];
       await subscribe(bus, {
         handle: async (records) => {
@@ -224,7 +224,7 @@ describe('a consumer', () => {
         },
       });
       await caughtUp(world);
-      expect([...first, ...rest]).toEqual(numbers(4_400));
+      expect([...first, ...rest]).toEqual(numbers(11_000));
     },
     TIMEOUT_MS,
   );

@@ -6,11 +6,11 @@ import type { TopicName } from '../../contracts/events.ts';
 import type { BusRecord, PartitionState } from '../../ports/bus.ts';
 
 /** Records handed over at once: bounds the transaction and the signals that they lead to. */
-const CHUNK_RECORDS = 2_000;
-const CHUNK_BYTES = 4_194_304;
+const CHUNK_RECORDS = 5_000;
+const CHUNK_BYTES = 8_388_608;
 /** In hand for one partition before no more is fetched; it goes on at half of it. */
-const MAX_QUEUED_RECORDS = 5_000;
-const MAX_QUEUED_BYTES = 8_388_608;
+const MAX_QUEUED_RECORDS = 15_000;
+const MAX_QUEUED_BYTES = 16_777_216;
 /** For each record, besides its value. */
 const RECORD_BYTES = 200;
 

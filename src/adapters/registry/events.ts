@@ -199,6 +199,19 @@ export function createEvents(db: Database): EventRegistry {
         const row = await tx.get('SELECT * FROM events WHERE key = ?', key);
         return row && (await eventRecord(tx, row));
       }),
+    eventBodies: (keys) =>
+      db.read(async (tx) => {
+        const sql = 'SELECT key, type, target_kind, target_name, body, received_at FROM events WHERE key = ?';
+        const found = await tx.allEach(
+          sql,
+          keys.map((key) => [key]),
+        );
+        return found.flat().map((row) => ({
+          ...{ key: text(row, 'key'), type: text(row, 'type'), body: text(row, 'body') },
+          target: { kind: oneOf(row, 'target_kind', TARGETS), name: text(row, 'target_name') },
+          receivedAt: text(row, 'received_at'),
+        }));
+      }),
     eventsById: (id) =>
       db.read(async (tx) => {
         const rows = await tx.all('SELECT * FROM events WHERE id = ? ORDER BY seq LIMIT 10', id);
