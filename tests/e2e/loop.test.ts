@@ -262,4 +262,25 @@ describe('the loop', () => {
     },
     MINUTES_MS,
   );
+
+  it(
+    'plays what happened through another policy, side by side with what happened',
+    async () => {
+      const policy = join(stack.folder, 'monthly.yaml');
+      await writeFile(policy, 'triggers: [data]\nschedule: { cron: "0 3 1 * *" }\n');
+      const told = await stack.json<
+        { policy: string; runs: number; promoted: number; rows: number; alerts: { all: number; refused: number } }[]
+      >('policy', 'simulate', 'heights', '--policy', policy);
+      expect(told.map((one) => one.policy)).toEqual(['what happened', 'as defined', 'monthly']);
+      // One arrival, whose file had all its rows; the alert was calm.
+      for (const one of told) expect(one).toMatchObject({ runs: 1, promoted: 1, rows: ROWS });
+      expect(told[0]?.alerts).toMatchObject({ all: 1, refused: 1 });
+      const table = await stack.refit('policy', 'simulate', 'heights', '--policy', policy);
+      expect(table.stdout).toMatch(/│ what happened │ as defined │ monthly +│/);
+      const unknown = await stack.try('policy', 'simulate', 'nobody');
+      expect(unknown.code).toBe(2);
+      expect(unknown.stderr).toMatch(/nobody is not known/);
+    },
+    MINUTES_MS,
+  );
 });

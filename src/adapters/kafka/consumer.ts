@@ -17,8 +17,8 @@ const RETRY_MIN_MS = 200;
 const RETRY_MAX_MS = 5_000;
 /** How long a fetch waits for the first record; also how often an idle consumer looks. */
 const FETCH_WAIT_MS = 500;
-const SESSION_MS = 15_000;
-const HEARTBEAT_MS = 3_000;
+const SESSION_MS = 10_000;
+const HEARTBEAT_MS = 2_000;
 /** Fetches follow one another within a second, a rejoin takes seconds. Longer than this, the loop is dead, whatever it says. */
 const SILENT_MS = 60_000;
 const WATCH_MS = 5_000;

@@ -106,7 +106,7 @@ interface Fault {
   readonly what: 'kill' | 'stop' | 'kafka' | 'temporal' | 'all';
 }
 
-/** Longer than the group's session (15 s) and than the heartbeats (6 and 10 s). */
+/** Longer than the group's session (10 s) and than the heartbeats (6 and 10 s). */
 const STOP_MS = { gateway: 17_000, worker: 12_000, serve: 5_000 } as const;
 
 function schedule(options: ChaosOptions, random: Random): readonly Fault[] {

@@ -70,7 +70,7 @@ export const AIMED: ChaosOptions = {
   kafka: 0,
   temporal: 0,
   patienceSeconds: 60,
-  // Longer than any debounce. With a killed gateway it has to be longer: its group waits 15 s for the one that died.
+  // Longer than any debounce. With a killed gateway it has to be longer: its group waits 10 s for the one that died.
   stallSeconds: 9,
 };
 
