@@ -4,12 +4,11 @@ import { dirname, join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { SnapshotManifest } from '../src/contracts/data.ts';
 import type { ModelDocument } from '../src/contracts/documents.ts';
-import { durationMs } from '../src/contracts/duration.ts';
 import type { StageRequest, TrainResult } from '../src/contracts/messages.ts';
 import { readProjectManifest } from '../src/ports/project.ts';
 import type { ModelRecord } from '../src/ports/registry.ts';
 import { readJson } from '../src/ports/store.ts';
-import type { TrainerRequest, TrainerSpec } from '../src/ports/trainer.ts';
+import { type TrainerRequest, type TrainerSpec, trainerLimits, trainerSpec } from '../src/ports/trainer.ts';
 import { pinned } from './definition.ts';
 import { FAILURES, fail, required } from './failures.ts';
 import { beating } from './heartbeat.ts';
@@ -19,10 +18,6 @@ export type TrainActivities = ReturnType<typeof createTrainActivities>;
 
 /** A trainer that was killed may succeed the next time; one that says no will say so again. */
 const MAX_ATTEMPTS = 3;
-
-function memoryBytes(text: string): number {
-  return Number.parseInt(text, 10) * (text.endsWith('GiB') ? 2 ** 30 : 2 ** 20);
-}
 
 async function requireFile(path: string, what: string): Promise<void> {
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
@@ -60,24 +55,9 @@ export function createTrainActivities(ports: Ports) {
     const checkpoint = join(folder, 'checkpoint');
     await mkdir(output);
     await mkdir(checkpoint);
-    const label = {
-      name: '__label',
-      type: snapshot.classes.length > 0 ? ('int64' as const) : ('float64' as const),
-      role: 'label' as const,
-    };
-    return {
-      task: document.task,
-      label: '__label',
-      columns: [...snapshot.features.map((feature) => ({ ...feature, role: 'feature' as const })), label],
-      classes: snapshot.classes,
-      train: await store.pathOf(snapshot.parts.train.digest),
-      validation: await store.pathOf(snapshot.parts.validation.digest),
-      params: document.training.params,
-      seed: document.training.seed,
-      threads: document.training.limits.cpu,
-      output,
-      checkpoint,
-    };
+    const train = await store.pathOf(snapshot.parts.train.digest);
+    const validation = await store.pathOf(snapshot.parts.validation.digest);
+    return trainerSpec(document, snapshot, { train, validation, output, checkpoint });
   }
 
   async function trainIn(folder: string, request: StageRequest & { readonly snapshot: string }): Promise<TrainResult> {
@@ -97,8 +77,7 @@ export function createTrainActivities(ports: Ports) {
           spec,
           specPath,
           environment: training.environment.env,
-          timeMs: durationMs(training.limits.time),
-          memoryBytes: memoryBytes(training.limits.memory),
+          ...trainerLimits(record.document),
           signal: context.cancellationSignal,
           onProgress: (metric) => {
             progress = metric;

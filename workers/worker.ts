@@ -72,6 +72,7 @@ export async function startWorker(
   const store = await openStore(settings.artifactsUrl);
   const client = await connectClient(settings.temporal);
   const root = installationRoot();
+  const traces = new EventTraces(registry);
   const ports: Ports = {
     registry,
     store,
@@ -79,9 +80,7 @@ export async function startWorker(
     evaluator: createEvaluator(createScorer),
     drift: createDriftDetector(),
     trainer: createProcessTrainer({ python, trainersFolder: join(root, 'trainers'), environment: process.env }),
-    messenger: settings.tracing.enabled
-      ? tracedMessenger(createMessenger(client), new EventTraces(registry))
-      : createMessenger(client),
+    messenger: settings.tracing.enabled ? tracedMessenger(createMessenger(client), traces) : createMessenger(client),
     notifier: createNotifier(logger, registry),
     schedules,
     surroundings: createSurroundings({
@@ -108,7 +107,7 @@ export async function startWorker(
         namespace: settings.temporal.namespace,
         taskQueue: QUEUES[queue],
         activities,
-        ...(settings.tracing.enabled ? { interceptors: { activity: [tracedActivities(registry)] } } : {}),
+        ...(settings.tracing.enabled ? { interceptors: { activity: [tracedActivities(traces)] } } : {}),
         maxConcurrentActivityTaskExecutions: CONCURRENCY[queue],
         // Only the control queue has workflows; the others run activities for them.
         ...(queue === 'control' ? bundle : {}),

@@ -1,5 +1,7 @@
 /** Runs a trainer: any command that keeps the trainer contract. */
 import type { FeatureColumn } from '../contracts/data.ts';
+import type { ModelDocument } from '../contracts/documents.ts';
+import { durationMs } from '../contracts/duration.ts';
 import type { Task } from '../contracts/values.ts';
 
 /** What a trainer reads from the file named by REFIT_SPEC. */
@@ -16,6 +18,34 @@ export interface TrainerSpec {
   readonly threads: number;
   readonly output: string;
   readonly checkpoint: string;
+}
+
+/** What every run gives its trainer, in production and in a simulation alike. Paths are local. */
+export function trainerSpec(
+  { task, training }: ModelDocument,
+  { features, classes }: { readonly features: readonly FeatureColumn[]; readonly classes: readonly string[] },
+  paths: Pick<TrainerSpec, 'train' | 'validation' | 'output' | 'checkpoint'>,
+): TrainerSpec {
+  const type = classes.length > 0 ? ('int64' as const) : ('float64' as const);
+  return {
+    task,
+    label: '__label',
+    columns: [
+      ...features.map((feature) => ({ ...feature, role: 'feature' as const })),
+      { name: '__label', type, role: 'label' as const },
+    ],
+    classes,
+    params: training.params,
+    seed: training.seed,
+    threads: training.limits.cpu,
+    ...paths,
+  };
+}
+
+/** A definition's limits of time and memory. */
+export function trainerLimits({ training: { limits } }: ModelDocument): Pick<TrainerRequest, 'timeMs' | 'memoryBytes'> {
+  const unit = limits.memory.endsWith('GiB') ? 2 ** 30 : 2 ** 20;
+  return { timeMs: durationMs(limits.time), memoryBytes: Number.parseInt(limits.memory, 10) * unit };
 }
 
 export interface TrainerRequest {

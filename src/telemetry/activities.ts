@@ -1,8 +1,7 @@
 /** Spans of activities: each stands in the trace of the event that it is about, or that opened its run or deployment. */
 import { SpanKind } from '@opentelemetry/api';
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
-import type { Registry } from '../ports/registry.ts';
-import { EventTraces } from './events.ts';
+import type { EventTraces } from './events.ts';
 import { inSpan } from './tracing.ts';
 
 /** Events of an activity that are looked at for their traces. */
@@ -35,10 +34,7 @@ async function tracesOf(traces: EventTraces, argument: Readonly<Record<string, u
 
 const NAMED = ['model', 'run', 'deployment', 'dataset'] as const;
 
-export function tracedActivities(
-  registry: Pick<Registry, 'event' | 'run' | 'deployment'>,
-): ActivityInterceptorsFactory {
-  const traces = new EventTraces(registry);
+export function tracedActivities(traces: EventTraces): ActivityInterceptorsFactory {
   return ({ info }) => ({
     inbound: {
       async execute(input, next) {

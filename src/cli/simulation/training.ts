@@ -13,11 +13,12 @@ import { createProcessTrainer } from '../../adapters/trainer/process.ts';
 import type { DatasetDocument, ModelDocument } from '../../contracts/documents.ts';
 import { durationMs } from '../../contracts/duration.ts';
 import type { Metric } from '../../contracts/values.ts';
-import { dataWindow } from '../../domain/dataset.ts';
+import { dataWindow, inWindow } from '../../domain/dataset.ts';
 import type { Reign } from '../../domain/policy-report.ts';
 import { metricValue } from '../../domain/statistics/metrics.ts';
 import { defaultMetric } from '../../domain/statistics/scored.ts';
 import { type DataFormat, DataProblem, type SnapshotFiles, type SnapshotRequest } from '../../ports/data.ts';
+import { trainerLimits, trainerSpec } from '../../ports/trainer.ts';
 import { CliError, EXIT } from '../exit.ts';
 import type { Arrival } from './events.ts';
 import type { TrainingTools } from './tools.ts';
@@ -164,16 +165,8 @@ export class PolicyTrainer {
     const blocked = failures.find(({ severity }) => severity === 'block');
     if (blocked)
       throw new CliError(EXIT.no, `data up to ${newest} would be rejected: ${blocked.check}: ${blocked.detail}`);
-    const type = classes.length > 0 ? ('int64' as const) : ('float64' as const);
-    const spec = {
-      ...{ task: model.task, label: '__label', classes, params: model.training.params, seed: model.training.seed },
-      columns: [
-        ...features.map((feature) => ({ ...feature, role: 'feature' as const })),
-        { name: '__label', type, role: 'label' as const },
-      ],
-      ...{ train: join(parts, 'train.parquet'), validation: join(parts, 'validation.parquet') },
-      ...{ threads: model.training.limits.cpu, output, checkpoint },
-    };
+    const [train, validation] = [join(parts, 'train.parquet'), join(parts, 'validation.parquet')];
+    const spec = trainerSpec(model, { features, classes }, { train, validation, output, checkpoint });
     const specPath = join(folder, 'spec.json');
     await writeFile(specPath, JSON.stringify(spec));
     const { training } = model;
@@ -184,9 +177,7 @@ export class PolicyTrainer {
         training.command === undefined
           ? { trainer: training.trainer ?? 'lightgbm' }
           : { argv: training.command, folder: this.project.folder },
-      ...{ spec, specPath, environment: training.environment.env, timeMs: durationMs(training.limits.time) },
-      memoryBytes:
-        Number.parseInt(training.limits.memory, 10) * (training.limits.memory.endsWith('GiB') ? 2 ** 30 : 2 ** 20),
+      ...{ spec, specPath, environment: training.environment.env, ...trainerLimits(model) },
       ...{ signal: new AbortController().signal, onProgress: () => undefined },
     });
     if (outcome.status === 'failed') throw new CliError(EXIT.no, `training failed: ${outcome.reason}`);
@@ -197,10 +188,7 @@ export class PolicyTrainer {
   async #scored(reign: Reign, untilMs: number) {
     const trained = await this.#trained(reign.dataUntilMs);
     const window = { start: new Date(reign.fromMs).toISOString(), end: new Date(untilMs).toISOString() };
-    const files = this.#present(Number.POSITIVE_INFINITY).filter(
-      ({ minTime, maxTime }) =>
-        minTime === null || maxTime === null || (maxTime >= window.start && minTime < window.end),
-    );
+    const files = this.#present(Number.POSITIVE_INFINITY).filter((file) => inWindow(file, window));
     if (files.length === 0) return null;
     const output = await mkdtemp(join(this.folder, 'served-'));
     // Any split will do: all of its parts are scored.
