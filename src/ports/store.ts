@@ -11,6 +11,8 @@ export interface ArtifactStore {
   pathOf(digest: string): Promise<string>;
   getBytes(digest: string): Promise<Uint8Array>;
   has(digest: string): Promise<boolean>;
+  /** Deletes the bytes for good; nothing happens where they are not there. Only for what nobody may need any more: erasure and retention. */
+  remove(digest: string): Promise<void>;
   /** For doctor and health: throws when the store cannot be written. */
   probe(): Promise<void>;
 }

@@ -81,6 +81,18 @@ describe('storing', () => {
     await store.putBytes(BYTES);
     expect(Buffer.from(await store.getBytes(DIGEST))).toEqual(BYTES);
   });
+
+  it('deletes for good, also twice, and takes the same bytes again', async () => {
+    await store.putBytes(BYTES);
+    await store.pathOf(DIGEST);
+    await store.remove(DIGEST);
+    await store.remove(DIGEST);
+    expect(everything()).toEqual([]);
+    await expect(store.pathOf(DIGEST)).rejects.toBeInstanceOf(ArtifactMissing);
+    expect(await store.putBytes(BYTES)).toBe(DIGEST);
+    expect(readFileSync(await store.pathOf(DIGEST))).toEqual(BYTES);
+    await expect(store.remove('../x')).rejects.toThrow(/no sha256 digest/);
+  });
 });
 
 describe('reading', () => {

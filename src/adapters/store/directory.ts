@@ -116,6 +116,19 @@ class DirectoryStore implements ArtifactStore {
     return (await this.#identity(digest)) !== undefined;
   }
 
+  async remove(digest: string): Promise<void> {
+    const path = this.#path(digest);
+    await this.#named(async () => {
+      await rm(path, { force: true });
+      this.#verified.delete(digest);
+      try {
+        await syncDirectory(dirname(path));
+      } catch (error) {
+        if (codeOf(error) !== 'ENOENT') throw error;
+      }
+    });
+  }
+
   async probe(): Promise<void> {
     await this.#named(async () => {
       const path = join(this.folder, 'sha256', `${TEMPORARY}probe-${randomUUID()}`);
