@@ -4,10 +4,11 @@ import type { DataFile, DatasetManifest, SourceColumn } from '../src/contracts/d
 import { type DataArrived, dataArrivedSchema } from '../src/contracts/events.ts';
 import type { IngestResult } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
-import { nextFiles, schemaProblem } from '../src/domain/dataset.ts';
+import { nextFiles } from '../src/domain/dataset.ts';
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { type DataFormat, DataProblem } from '../src/ports/data.ts';
 import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
+import { judgeArrival } from './arrival.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
@@ -77,16 +78,17 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     const { name, document } = record;
     const files = taken.map((one) => one.file);
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
-    if (rows === 0) throw new DataProblem('empty', `${arrived.uris.join(', ')}: no rows`);
     if (arrived.rows !== undefined && arrived.rows !== rows)
       throw new DataProblem('rows', `the event says ${arrived.rows} rows, the files have ${rows}`);
-    const columns = latest?.manifest.columns ?? taken[0]?.columns ?? [];
-    for (const one of taken) {
-      const problem = schemaProblem(columns, one.columns, [document.id, document.time], one.file.uri);
-      if (problem) throw new DataProblem('schema', problem.detail, problem.column);
-    }
-    const paths = await Promise.all(files.map((file) => store.pathOf(file.digest)));
-    const failures = await engine.check(paths, document.expect);
+    const { columns, failures } = await judgeArrival(engine, {
+      document,
+      files: await Promise.all(
+        taken.map(async ({ file, columns }) => ({
+          ...{ uri: file.uri, path: await store.pathOf(file.digest), rows: file.rows, columns },
+        })),
+      ),
+      columns: latest?.manifest.columns ?? null,
+    });
     const warnings = failures.filter((failure) => failure.severity === 'warn');
     if (warnings.length > 0) {
       const body = { uris: arrived.uris, warnings };

@@ -316,6 +316,7 @@ const COMMAND_FILES = [
   'parts',
   'project',
   'publish',
+  'data',
   'models',
   'runs',
   'approvals',
@@ -354,7 +355,7 @@ async function cliPage(): Promise<string> {
   }
   const leaves = leavesOf(program);
   return page('Command line', [
-    '`refit` is a client of the gateway’s HTTP API (`REFIT_URL`), except for `up`, `down`, `doctor`, the parts, and what needs no service (`validate`, `drift compare`). With `--json` a reading command writes one JSON document to stdout; progress and messages go to stderr.',
+    '`refit` is a client of the gateway’s HTTP API (`REFIT_URL`), except for `up`, `down`, `doctor`, the parts, and what needs no service (`validate`, `data check`, `drift compare`). With `--json` a reading command writes one JSON document to stdout; progress and messages go to stderr.',
     tableOf(
       ['exit code', 'meaning'],
       [

@@ -4,6 +4,7 @@ import { SetupError, StackError } from '../local/index.ts';
 import { parseSettings, SettingsError } from '../settings.ts';
 import { answerCommands } from './commands/answers.ts';
 import { approvalCommands } from './commands/approvals.ts';
+import { dataCommands } from './commands/data.ts';
 import { driftCommands } from './commands/drift.ts';
 import { eventCommands } from './commands/events.ts';
 import { modelCommands } from './commands/models.ts';
@@ -30,6 +31,7 @@ const COMMANDS = [
   partCommands,
   projectCommands,
   publishCommands,
+  dataCommands,
   modelCommands,
   runCommands,
   approvalCommands,

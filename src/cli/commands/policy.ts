@@ -112,7 +112,7 @@ interface Source {
 
 export function policyCommands(program: Command, { api, cwd, settings }: Context): void {
   async function sourceOf(model: string, events: string | undefined, project: string | undefined): Promise<Source> {
-    const { readModel } = await import('../simulation/project.ts');
+    const { readModel } = await import('../project.ts');
     const local = project === undefined ? null : await readModel(resolve(cwd, project), model);
     const needsGateway = events === undefined || local === null;
     const history = needsGateway ? await api.get<ModelHistory>(`${modelPath(model)}/history`) : null;

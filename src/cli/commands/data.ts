@@ -1,0 +1,14 @@
+/** refit data: what can be asked of datasets. Each subcommand is a file in src/cli/data/. */
+import type { Command } from '@commander-js/extra-typings';
+import type { Context } from '../context.ts';
+import { addCheck } from '../data/check.ts';
+
+/** A subcommand of `refit data`. */
+type Add = (data: Command, context: Context) => void;
+
+const SUBCOMMANDS: readonly Add[] = [addCheck];
+
+export function dataCommands(program: Command, context: Context): void {
+  const data = program.command('data').description('datasets: their checks, profiles and versions');
+  for (const add of SUBCOMMANDS) add(data, context);
+}

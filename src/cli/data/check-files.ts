@@ -1,0 +1,149 @@
+/** Files as the next arrival of a dataset, and as the data of a run of each of its models, on this machine. */
+import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { judgeArrival } from '../../../activities/arrival.ts';
+import { createDataEngine } from '../../adapters/duckdb/engine.ts';
+import type { CheckFailure } from '../../contracts/data.ts';
+import type { DatasetDocument } from '../../contracts/documents.ts';
+import { durationMs } from '../../contracts/duration.ts';
+import { dataWindow, inWindow } from '../../domain/dataset.ts';
+import {
+  type ConvertedFile,
+  type DataEngine,
+  type DataFormat,
+  DataProblem,
+  type SnapshotFiles,
+} from '../../ports/data.ts';
+import { CliError, EXIT } from '../exit.ts';
+import { type LocalModel, type LocalProject, readProject } from '../project.ts';
+
+const FORMATS: Readonly<Record<string, DataFormat>> = {
+  parquet: 'parquet',
+  csv: 'csv',
+  tsv: 'csv',
+  jsonl: 'jsonl',
+  ndjson: 'jsonl',
+};
+
+interface Taken extends ConvertedFile {
+  readonly uri: string;
+  readonly path: string;
+}
+
+export interface DataReport {
+  readonly dataset: string;
+  readonly rows: number;
+  readonly rejected: boolean;
+  /** What ingestion finds. */
+  readonly failures: readonly CheckFailure[];
+  /** What a run of each model on this data alone finds; empty where ingestion rejects. */
+  readonly models: readonly {
+    readonly model: string;
+    readonly rows: SnapshotFiles['rows'] | null;
+    readonly failures: readonly CheckFailure[];
+  }[];
+}
+
+/** What a DataProblem says, as the finding that it stands for. */
+const asFailure = ({ check, column, message, examples }: DataProblem): CheckFailure => ({
+  ...{ check, column, severity: 'block', detail: message, examples },
+});
+
+function datasetOf(project: LocalProject, name: string | undefined): DatasetDocument {
+  const names = project.datasets.map((one) => one.name).join(', ') || 'none';
+  const found = name === undefined ? project.datasets : project.datasets.filter((one) => one.name === name);
+  const [first] = found;
+  if (!first) throw new CliError(EXIT.usage, `the project defines no dataset ${name ?? ''}; it has ${names}`);
+  if (found.length > 1) throw new CliError(EXIT.usage, `the project has the datasets ${names}: choose by --dataset`);
+  return first;
+}
+
+async function take(
+  engine: DataEngine,
+  dataset: DatasetDocument,
+  uri: string,
+  cwd: string,
+  output: string,
+): Promise<Taken> {
+  const path = uri.startsWith('file://') ? fileURLToPath(uri) : resolve(cwd, uri);
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isFile()) throw new CliError(EXIT.usage, `${path} is not a file`);
+  const format = FORMATS[path.slice(path.lastIndexOf('.') + 1).toLowerCase()];
+  if (!format)
+    throw new DataProblem(
+      'format',
+      `${uri}: the name must end in ${Object.keys(FORMATS)
+        .map((one) => `.${one}`)
+        .join(', ')}`,
+    );
+  const converted = await engine.convert({ path, format, timeColumn: dataset.time ?? null, output });
+  return { ...converted, uri, path: output };
+}
+
+async function checkModel(
+  engine: DataEngine,
+  { document, dataset, featuresSql }: LocalModel,
+  files: readonly Taken[],
+  output: string,
+): Promise<DataReport['models'][number]> {
+  const newest =
+    files
+      .flatMap(({ maxTime }) => maxTime ?? [])
+      .sort()
+      .at(-1) ?? null;
+  const window = dataWindow(newest, document.window === undefined ? null : durationMs(document.window));
+  await mkdir(output);
+  try {
+    const { rows, failures } = await engine.snapshot({
+      files: files.filter((file) => inWindow(file, window)).map(({ path }) => path),
+      ...{ featuresSql, labelSql: document.label.sql, task: document.task, split: document.split, window, output },
+      ...{ idColumn: dataset.id ?? null, timeColumn: dataset.time ?? null, slices: document.evaluation.slices },
+      seed: document.training.seed,
+    });
+    return { model: document.name, rows, failures };
+  } catch (error) {
+    if (!(error instanceof DataProblem)) throw error;
+    return { model: document.name, rows: null, failures: [asFailure(error)] };
+  }
+}
+
+export async function checkFiles(request: {
+  readonly folder: string;
+  readonly uris: readonly string[];
+  readonly cwd: string;
+  readonly dataset: string | undefined;
+}): Promise<DataReport> {
+  const project = await readProject(request.folder);
+  const dataset = datasetOf(project, request.dataset);
+  const engine = createDataEngine();
+  const scratch = await mkdtemp(join(tmpdir(), 'refit-data-check-'));
+  const files: Taken[] = [];
+  const failures: CheckFailure[] = [];
+  try {
+    for (const [index, uri] of request.uris.entries())
+      files.push(await take(engine, dataset, uri, request.cwd, join(scratch, `${index}.parquet`)));
+    failures.push(...(await judgeArrival(engine, { document: dataset, files, columns: null })).failures);
+  } catch (error) {
+    if (!(error instanceof DataProblem)) throw error;
+    failures.push(asFailure(error));
+  }
+  try {
+    const blocks = (found: readonly CheckFailure[]): boolean => found.some(({ severity }) => severity === 'block');
+    const models: DataReport['models'][number][] = [];
+    if (!blocks(failures)) {
+      for (const model of project.models.filter((one) => one.dataset.name === dataset.name))
+        models.push(await checkModel(engine, model, files, join(scratch, model.document.name)));
+    }
+    return {
+      dataset: dataset.name,
+      rows: files.reduce((sum, file) => sum + file.rows, 0),
+      rejected: blocks(failures) || models.some((model) => blocks(model.failures)),
+      failures,
+      models,
+    };
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,56 @@
+/** refit data check: all that ingestion and a run would say of files, without any service. */
+import { resolve } from 'node:path';
+import type { Command } from '@commander-js/extra-typings';
+import type { CheckFailure } from '../../contracts/data.ts';
+import type { Context } from '../context.ts';
+import { EXIT } from '../exit.ts';
+import { JSON_OPTION, print, printJson, say, table } from '../output.ts';
+import type { DataReport } from './check-files.ts';
+
+const failureRows = (stage: string, failures: readonly CheckFailure[]) =>
+  failures.map(({ check, column, severity, detail, examples }) => [
+    stage,
+    severity,
+    check,
+    column,
+    examples.length > 0 ? `${detail} (for example ${examples.join('; ')})` : detail,
+  ]);
+
+function printReport(report: DataReport): void {
+  const rows = [
+    ...failureRows(report.dataset, report.failures),
+    ...report.models.flatMap(({ model, failures }) => failureRows(model, failures)),
+  ];
+  if (rows.length > 0) print(table(['of', '', 'check', 'column', 'found'], rows));
+  for (const { model, rows: parts } of report.models) {
+    if (parts) say(`${model}: ${parts.train} train, ${parts.validation} validation and ${parts.test} test rows`);
+  }
+  say(
+    report.rejected
+      ? `data rejected: these files would not become a version of ${report.dataset}, or no run could use them`
+      : `${report.rows} rows of ${report.dataset} pass`,
+  );
+}
+
+export function addCheck(data: Command, { cwd, exit }: Context): void {
+  data
+    .command('check')
+    .description(
+      'check files as ingestion and the runs of each model would, without any service; exit 1 where rejected',
+    )
+    .argument('<dir>', 'folder of the model project that defines the dataset')
+    .argument('<uris...>', 'paths or file:// addresses of Parquet, CSV or JSON Lines files')
+    .option('--dataset <name>', 'which dataset of the project, if it has several')
+    .option(...JSON_OPTION)
+    .addHelpText(
+      'after',
+      '\nExample:\n  refit data check examples/flight-delays examples/flight-delays/data/flights-2013-01.parquet\n',
+    )
+    .action(async (dir, uris, { dataset, json }) => {
+      const { checkFiles } = await import('./check-files.ts');
+      const report = await checkFiles({ folder: resolve(cwd, dir), uris, cwd, dataset });
+      if (json) printJson(report);
+      else printReport(report);
+      if (report.rejected) exit(EXIT.no);
+    });
+}
