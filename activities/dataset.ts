@@ -4,7 +4,7 @@ import type { DataFile, DatasetManifest, SourceColumn } from '../src/contracts/d
 import { type DataArrived, dataArrivedSchema } from '../src/contracts/events.ts';
 import type { IngestResult } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
-import { nextFiles } from '../src/domain/dataset.ts';
+import { type Growth, grow, manifestOf } from '../src/domain/dataset-versions.ts';
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { type DataFormat, DataProblem } from '../src/ports/data.ts';
 import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
@@ -65,6 +65,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       sourceDigest: sha256,
       minTime: converted.minTime,
       maxTime: converted.maxTime,
+      event: key,
     };
     return { file, columns: converted.columns };
   }
@@ -74,6 +75,8 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     arrived: DataArrived,
     taken: readonly { readonly file: DataFile; readonly columns: readonly SourceColumn[] }[],
     latest: DatasetVersionRecord | undefined,
+    growth: Extract<Growth, { status: 'grown' }>,
+    key: string,
   ): Promise<DatasetManifest | { readonly rejected: string }> {
     const { name, document } = record;
     const files = taken.map((one) => one.file);
@@ -102,16 +105,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     }
     const rejected = blockingRejection(failures);
     if (rejected !== null) return { rejected };
-    const all = nextFiles(latest?.manifest.files ?? [], files, arrived.partition ?? null);
-    const times = all.map((file) => file.maxTime).filter((time) => time !== null);
-    return {
-      dataset: name,
-      version: (latest?.version ?? 0) + 1,
-      columns,
-      files: all,
-      rows: all.reduce((sum, file) => sum + file.rows, 0),
-      maxTime: times.reduce<string | null>((a, b) => (a === null || b > a ? b : a), null),
-    };
+    return manifestOf({ dataset: name, version: (latest?.version ?? 0) + 1, columns, event: key }, growth.files);
   }
 
   async function commit(record: DatasetRecord, arrived: DataArrived, key: string): Promise<IngestResult> {
@@ -121,13 +115,13 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         taken.push(await takeFile(uri, arrived, record, folder, index, key));
       for (;;) {
         const latest = await registry.latestDatasetVersion(record.name);
-        const present = new Set(latest?.manifest.files.map((file) => file.sourceDigest));
-        if (taken.every((one) => present.has(one.file.sourceDigest)))
-          return { status: 'refused', reason: `unchanged: version ${latest?.version} has these bytes` };
-        const manifest = await checked(record, arrived, taken, latest);
+        const files = taken.map((one) => one.file);
+        const growth = grow(latest?.manifest.files ?? [], files, arrived.partition ?? null, latest?.version ?? 0);
+        if (growth.status === 'unchanged') return { status: 'refused', reason: growth.reason };
+        const manifest = await checked(record, arrived, taken, latest, growth, key);
         if ('rejected' in manifest) return { status: 'refused', reason: manifest.rejected };
         const manifestDigest = await store.putBytes(Buffer.from(canonicalJson(manifest)));
-        const newRows = taken.reduce((sum, one) => sum + one.file.rows, 0);
+        const newRows = growth.arrived.reduce((sum, file) => sum + file.rows, 0);
         const committed = await registry.commitDatasetVersion({
           dataset: record.name,
           version: manifest.version,
@@ -136,6 +130,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
           eventKey: key,
           newRows,
           createdAt: surroundings.now().toISOString(),
+          corrects: growth.corrects,
         });
         if (committed !== 'conflict') return { status: 'version', version: committed.version, rows: committed.newRows };
       }

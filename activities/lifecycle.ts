@@ -188,11 +188,15 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
       readonly requester: string | null;
       readonly reason: string | null;
       readonly definitionDigest: string;
+      readonly repeats?: string;
     }): Promise<m.OpenedRun> {
-      const document = await documentOf(input.model, null);
-      const config = lifecycleConfig(document, input.definitionDigest);
+      const repeated = input.repeats === undefined ? null : required(await registry.run(input.repeats), input.repeats);
+      const definitionDigest = repeated?.definitionDigest ?? input.definitionDigest;
+      const document = await documentOf(input.model, repeated ? definitionDigest : null);
+      const config = lifecycleConfig(document, definitionDigest);
       const opened = await registry.openRun({
         ...input,
+        definitionDigest,
         at: now(),
         reservedCpuSeconds: config.reservedCpuSeconds ?? 0,
         // A person's start is past the budget, but counted in it.

@@ -7,7 +7,7 @@ import { canonicalJson } from '../src/domain/canonical.ts';
 import { dataWindow, inWindow } from '../src/domain/dataset.ts';
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { DataProblem, type SnapshotFiles } from '../src/ports/data.ts';
-import type { DatasetVersionRecord, ModelRecord } from '../src/ports/registry.ts';
+import type { DatasetVersionRecord, ModelRecord, RunRecord } from '../src/ports/registry.ts';
 import { readJson } from '../src/ports/store.ts';
 import { featuresText, pinned } from './definition.ts';
 import { required } from './failures.ts';
@@ -73,6 +73,12 @@ export function createSnapshotActivities(ports: Ports) {
     return { manifest, files };
   }
 
+  /** The newest version, or for a repetition the one that the repeated run saw. */
+  async function versionFor(run: RunRecord, dataset: string): Promise<DatasetVersionRecord | undefined> {
+    const seen = run.repeats === null ? null : required(await registry.run(run.repeats), run.repeats).datasetVersion;
+    return seen === null ? registry.latestDatasetVersion(dataset) : registry.datasetVersion(dataset, seen);
+  }
+
   return {
     async buildSnapshot(request: StageRequest): Promise<SnapshotResult> {
       const run = required(await registry.run(request.run), request.run);
@@ -86,7 +92,7 @@ export function createSnapshotActivities(ports: Ports) {
         };
       }
       const record = await pinned(ports, request);
-      const version = await registry.latestDatasetVersion(record.document.dataset);
+      const version = await versionFor(run, record.document.dataset);
       if (!version)
         return {
           status: 'data_rejected',
@@ -97,7 +103,11 @@ export function createSnapshotActivities(ports: Ports) {
         return await beating(() =>
           surroundings.scratch(async (folder): Promise<SnapshotResult> => {
             const built = await build(record, version, folder);
-            await registry.updateRun(request.run, { checks: built.files.failures }, now());
+            await registry.updateRun(
+              request.run,
+              { checks: built.files.failures, datasetVersion: version.version },
+              now(),
+            );
             if ('rejected' in built) return { status: 'data_rejected', reason: built.rejected };
             const snapshot = await store.putBytes(Buffer.from(canonicalJson(built.manifest)));
             await registry.updateRun(request.run, { stage: 'train', snapshot }, now());

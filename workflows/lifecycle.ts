@@ -130,12 +130,12 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
       return { status: 'applied' as const };
     }),
   );
-  setHandler(msg.startRunUpdate, async ({ requestId, actor, reason }) => {
+  setHandler(msg.startRunUpdate, async ({ requestId, actor, reason, repeats }) => {
     // Asked again it must not stand in the queue again: there it would supersede the very run that it opened.
     const before = answers.get(requestId);
     if (before?.status === 'started') return before;
     if (!requests().some((one) => one.requestId === requestId))
-      request({ requestId, actor, reason, trigger: 'manual' });
+      request({ requestId, actor, reason, trigger: 'manual', ...(repeats === undefined ? {} : { repeats }) });
     answers.delete(requestId);
     await condition(() => answers.has(requestId));
     return answers.get(requestId) ?? { status: 'refused' as const, reason: 'no answer' };
@@ -242,6 +242,7 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
       requester: start.request?.actor ?? null,
       reason: start.reason,
       definitionDigest: config.definitionDigest,
+      ...(start.request?.repeats === undefined ? {} : { repeats: start.request.repeats }),
     });
     if (opened.run === null) {
       const spending = await activities.spending({ model });

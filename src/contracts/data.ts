@@ -18,6 +18,8 @@ export interface DataFile {
   /** Range of the dataset's time column, ISO 8601 UTC; null without such a column. */
   readonly minTime: string | null;
   readonly maxTime: string | null;
+  /** Key of the event that brought it. Absent in manifests of 0.1.0. */
+  readonly event?: string;
 }
 
 export interface DatasetManifest {
@@ -27,6 +29,8 @@ export interface DatasetManifest {
   readonly files: readonly DataFile[];
   readonly rows: number;
   readonly maxTime: string | null;
+  /** Key of the event that made it, or `refit/erasure N`. Absent in manifests of 0.1.0. */
+  readonly event?: string;
 }
 
 /** A failed check, by name, with what a person needs to find the rows. */

@@ -75,6 +75,8 @@ export interface StartRequest {
   /** Null for a schedule: nobody asked. */
   readonly actor: string | null;
   readonly reason: string | null;
+  /** The run to repeat, on its dataset version and definition. */
+  readonly repeats?: string;
 }
 
 export interface ActiveRun {
@@ -167,6 +169,7 @@ export interface StartRunUpdate {
   readonly requestId: string;
   readonly actor: string;
   readonly reason: string | null;
+  readonly repeats?: string;
 }
 export type StartRunAnswer =
   | { readonly status: 'started'; readonly run: string }

@@ -1,15 +1,5 @@
-/** How a dataset grows: partitions that replace or append, and the schema that its first version fixed. Pure. */
+/** The schema that a dataset's first version fixed, and the window of a run. Pure. */
 import type { DataFile, SourceColumn } from '../contracts/data.ts';
-
-/** With a partition the new files take its place; without one they are appended. */
-export function nextFiles(
-  present: readonly DataFile[],
-  arrived: readonly DataFile[],
-  partition: string | null,
-): readonly DataFile[] {
-  const kept = partition === null ? present : present.filter((file) => file.partition !== partition);
-  return [...kept, ...arrived];
-}
 
 /** Why a file does not fit the dataset; null when it does. Columns that the dataset does not know are left aside. */
 export function schemaProblem(

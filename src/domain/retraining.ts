@@ -179,10 +179,12 @@ function startReason(opener: PendingEvent, events: readonly PendingEvent[]): str
 function wanted(live: readonly PendingEvent[], state: PolicyState, nowMs: number): RunStart | Obstacle | null {
   const [request] = state.requests;
   if (request) {
-    // A person's start is past all but single flight; the others wait like an event. Events that wait go along.
+    // A person's start is past all but single flight; the others wait like an event. Events that wait go along, but not
+    // with a repetition: it sees the data of then, not what they brought.
     const gate = request.trigger === 'manual' ? null : gatekeeper(state, nowMs);
     const reason = request.reason ?? `asked for by ${request.actor ?? request.trigger}`;
-    return gate ?? { trigger: request.trigger, eventKeys: live.map((event) => event.key), request, reason };
+    const eventKeys = request.repeats === undefined ? live.map((event) => event.key) : [];
+    return gate ?? { trigger: request.trigger, eventKeys, request, reason };
   }
   if (live.length === 0) return null;
   if (state.paused) return gatekeeper(state, nowMs);
@@ -233,8 +235,9 @@ export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan 
   const { run } = state;
   if (run === null) return { ...settled, start: next };
   // Only newer data or a person's wish make a better candidate: alerts alone would train the same one again, and a
-  // detector that repeats itself would never let anybody decide. Nor does a schedule.
-  const isNewer = (next.request !== null && next.request.trigger !== 'schedule') || live.some(isData);
+  // detector that repeats itself would never let anybody decide. Nor does a schedule, or a repetition of an earlier run.
+  const isWish = next.request !== null && next.request.trigger !== 'schedule' && next.request.repeats === undefined;
+  const isNewer = isWish || live.some(isData);
   const gives = isNewer && run.awaiting && state.config.onNewer === 'supersede' && !run.superseding;
   const waiting = held({ waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null });
   return gives ? { ...waiting, supersede: run.run } : waiting;

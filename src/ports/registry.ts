@@ -10,6 +10,7 @@ import type { LifecycleEvent, TopicName } from '../contracts/events.ts';
 import type { ReplicaReport, TrafficPlan } from '../contracts/plan.ts';
 import type { Fate, RolloutOutcome, RunOutcome, Stage, Trigger, Verdict, VersionRole } from '../contracts/values.ts';
 import type { DecisionContext, DecisionInput, DecisionVerdict } from '../domain/approval.ts';
+import type { Correction } from '../domain/dataset-versions.ts';
 
 // ---- definitions ---------------------------------------------------------------------------------------------------
 
@@ -258,6 +259,8 @@ export interface DatasetVersionRecord {
   readonly eventKey: string;
   readonly newRows: number;
   readonly createdAt: string;
+  /** The partition that it corrects: what was there before, and is no more. Null where it only adds. */
+  readonly corrects: Correction | null;
 }
 
 export interface DatasetRegistry {
@@ -286,9 +289,13 @@ export interface RunRecord {
   readonly requester: string | null;
   readonly reason: string | null;
   readonly definitionDigest: string;
+  /** The run that this one repeats, on the same dataset version and definition. */
+  readonly repeats: string | null;
   readonly stage: Stage;
   readonly outcome: RunOutcome | null;
   readonly outcomeReason: string | null;
+  /** Version of the model's dataset that it saw; null before its snapshot, and for runs of 0.1.0. */
+  readonly datasetVersion: number | null;
   readonly snapshot: string | null;
   readonly onnx: string | null;
   readonly training: TrainingRecord | null;
@@ -329,6 +336,8 @@ export interface OpenRunInput {
   readonly requester: string | null;
   readonly reason: string | null;
   readonly definitionDigest: string;
+  /** The run to repeat. Default: none. */
+  readonly repeats?: string | null;
   /** What it is expected to cost; counts against the budget until its real cost is known. Default 0. */
   readonly reservedCpuSeconds?: number;
   /** What may be started and spent in 24 hours; null: as much as one likes. Default: no budget. */
@@ -357,7 +366,10 @@ export interface RunRegistry {
   updateRun(
     run: string,
     change: Partial<
-      Pick<RunRecord, 'stage' | 'snapshot' | 'onnx' | 'training' | 'evaluation' | 'gates' | 'checks' | 'metric'>
+      Pick<
+        RunRecord,
+        'stage' | 'datasetVersion' | 'snapshot' | 'onnx' | 'training' | 'evaluation' | 'gates' | 'checks' | 'metric'
+      >
     >,
     at: string,
   ): Promise<void>;

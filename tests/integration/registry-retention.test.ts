@@ -55,6 +55,7 @@ describe.each(BACKENDS)('on %s', (backend) => {
           version: 1,
           manifestDigest: digestOf(1),
           eventKey: key('made'),
+          corrects: null,
           newRows: 1,
           createdAt: at(3),
         },

@@ -187,6 +187,7 @@ export class Loop {
         version: 1,
         manifestDigest: '0'.repeat(64),
         eventKey: `test ${model}`,
+        corrects: null,
         newRows: 1,
       },
       manifest: { dataset: `${model}-data`, version: 1, columns: [], files: [], rows: 1, maxTime: null },

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { DataFile } from '../../src/contracts/data.ts';
 import { modelSchema } from '../../src/contracts/documents.ts';
 import { lifecycleConfig, rolloutAnalysis, rolloutSteps, runSettings } from '../../src/domain/config.ts';
-import { dataWindow, inWindow, nextFiles, schemaProblem } from '../../src/domain/dataset.ts';
+import { dataWindow, inWindow, schemaProblem } from '../../src/domain/dataset.ts';
 
 const MINUTE = 60_000;
 const DAY = 1_440 * MINUTE;
@@ -84,12 +84,6 @@ const file = (partition: string, digest: string): DataFile => ({
 });
 
 describe('a dataset', () => {
-  it('appends without a partition, and replaces the files of the one that is named', () => {
-    const present = [file('a', '1'), file('b', '2'), file('a', '3')];
-    expect(nextFiles(present, [file('k', '4')], null).map((one) => one.digest)).toEqual(['1', '2', '3', '4']);
-    expect(nextFiles(present, [file('a', '4')], 'a').map((one) => one.digest)).toEqual(['2', '4']);
-    expect(nextFiles(present, [file('c', '4')], 'c').map((one) => one.digest)).toEqual(['1', '2', '3', '4']);
-  });
   it('keeps its schema: columns may be added and whole numbers widened, none may go or change', () => {
     const columns = [
       { name: 'id', type: 'string' },

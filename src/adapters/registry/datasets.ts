@@ -1,5 +1,6 @@
 /** Dataset versions: numbered without a gap, one for each event that changes the bytes. */
 import type { DatasetManifest } from '../../contracts/data.ts';
+import type { Correction } from '../../domain/dataset-versions.ts';
 import type { DatasetRegistry, DatasetVersionRecord } from '../../ports/registry.ts';
 import type { Database, Row, Session } from './database.ts';
 import { findEvent } from './fates.ts';
@@ -14,6 +15,7 @@ const versionRecord = (row: Row): DatasetVersionRecord => ({
   eventKey: text(row, 'event_key'),
   newRows: int(row, 'new_rows'),
   createdAt: text(row, 'created_at'),
+  corrects: json<Correction | null>(row, 'corrects'),
 });
 
 async function latest(db: Session, dataset: string): Promise<DatasetVersionRecord | undefined> {
@@ -30,11 +32,12 @@ async function commit(db: Session, record: DatasetVersionRecord): Promise<Datase
   const there = await ofEvent(db, record.dataset, record.eventKey);
   if (there) return there;
   if (record.version !== ((await latest(db, record.dataset))?.version ?? 0) + 1) return 'conflict';
-  const { dataset, version, manifestDigest, manifest, eventKey, newRows, createdAt } = record;
+  const { dataset, version, manifestDigest, manifest, eventKey, newRows, createdAt, corrects } = record;
   await db.run(
-    `INSERT INTO dataset_versions (dataset, version, manifest_digest, manifest, event_key, new_rows, created_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO dataset_versions (dataset, version, manifest_digest, manifest, event_key, new_rows, created_at, corrects)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
     ...[dataset, version, manifestDigest, JSON.stringify(manifest), eventKey, newRows, createdAt],
+    JSON.stringify(corrects),
   );
   const eventDigest = (await findEvent(db, eventKey))?.digest ?? null;
   const body = {
@@ -45,6 +48,7 @@ async function commit(db: Session, record: DatasetVersionRecord): Promise<Datase
     newRows,
     event: eventKey,
     eventDigest,
+    ...(corrects === null ? {} : { corrects }),
   };
   await appendAudit(db, {
     model: datasetChain(dataset),

@@ -22,9 +22,11 @@ const bareRecord = (row: Row): Omit<RunRecord, 'eventCount' | 'eventKeys'> => ({
   requester: textOrNull(row, 'requester'),
   reason: textOrNull(row, 'reason'),
   definitionDigest: text(row, 'definition_digest'),
+  repeats: textOrNull(row, 'repeats'),
   stage: oneOf(row, 'stage', STAGES),
   outcome: oneOfOrNull(row, 'outcome', RUN_OUTCOMES),
   outcomeReason: textOrNull(row, 'outcome_reason'),
+  datasetVersion: intOrNull(row, 'dataset_version'),
   snapshot: textOrNull(row, 'snapshot'),
   onnx: textOrNull(row, 'onnx'),
   training: json<TrainingRecord | null>(row, 'training'),
@@ -126,7 +128,7 @@ async function openRun(db: Session, input: OpenRunInput): Promise<OpenedRun> {
   const eventKeys = [...new Set(input.eventKeys)];
   await db.run(
     `INSERT INTO runs (run, model, number, request_key, trigger, event_keys, requester, reason, definition_digest, stage, started_at,
-       reserved_cpu_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       reserved_cpu_seconds, repeats) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ...[
       run,
       model,
@@ -140,12 +142,14 @@ async function openRun(db: Session, input: OpenRunInput): Promise<OpenedRun> {
       STAGES[0],
       at,
       reserved,
+      input.repeats ?? null,
     ],
   );
   const settled = await settleEvents(db, { ...input, eventKeys }, run);
   const facts = {
     ...{ run, trigger, requester, reason, definition: definitionDigest, events: eventSummary(settled) },
     reservedCpuSeconds: reserved,
+    ...(input.repeats ? { repeats: input.repeats } : {}),
   };
   const openedBy = settled.find((event) => event.fate === 'acted_on')?.key ?? null;
   await record(
@@ -162,9 +166,11 @@ const digestOf = (value: unknown): string => sha256(canonicalJson(value));
 
 /** Column and stored text of what a change names, and how the audit tells it: large values by digest. */
 function changedColumns(change: RunChange): readonly { column: string; value: SqlValue; fact: unknown }[] {
-  const { stage, snapshot, onnx, training, evaluation, gates, checks, metric } = change;
+  const { stage, datasetVersion, snapshot, onnx, training, evaluation, gates, checks, metric } = change;
   const columns: { column: string; value: SqlValue; fact: unknown }[] = [];
   if (stage !== undefined) columns.push({ column: 'stage', value: stage, fact: stage });
+  if (datasetVersion !== undefined)
+    columns.push({ column: 'dataset_version', value: datasetVersion, fact: datasetVersion });
   if (snapshot !== undefined) columns.push({ column: 'snapshot', value: snapshot, fact: snapshot });
   if (onnx !== undefined) columns.push({ column: 'onnx', value: onnx, fact: onnx });
   if (training !== undefined)

@@ -175,3 +175,26 @@ ALTER TABLE runs ADD COLUMN pruned_events INTEGER NOT NULL DEFAULT 0;
 
 CREATE INDEX outbox_published ON outbox (published_at, sequence) WHERE published_at IS NOT NULL;
 `;
+
+/** Corrections of a dataset, repetitions of runs, and what was erased or deleted for good. */
+export const THIRD = `
+ALTER TABLE dataset_versions ADD COLUMN corrects TEXT NOT NULL DEFAULT 'null';
+ALTER TABLE runs ADD COLUMN dataset_version INTEGER;
+ALTER TABLE runs ADD COLUMN repeats TEXT;
+
+-- ids: null once it is done, so that nothing here names the person.
+CREATE TABLE erasures (
+  dataset TEXT NOT NULL, erasure INTEGER NOT NULL, request_key TEXT NOT NULL, actor TEXT NOT NULL, reason TEXT, ids TEXT, count INTEGER NOT NULL,
+  requested_at TEXT NOT NULL, finished_at TEXT, report TEXT NOT NULL DEFAULT 'null',
+  PRIMARY KEY (dataset, erasure)
+);
+CREATE INDEX erasures_open ON erasures (dataset, erasure) WHERE finished_at IS NULL;
+
+-- Sources that held erased rows: the same bytes must not come back.
+CREATE TABLE erased_sources (
+  dataset TEXT NOT NULL, source_digest TEXT NOT NULL, erasure INTEGER NOT NULL, PRIMARY KEY (dataset, source_digest)
+) WITHOUT ROWID;
+
+-- Artifacts that were deleted for good, why, and what took their place.
+CREATE TABLE deleted_artifacts (digest TEXT PRIMARY KEY, replacement TEXT, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
+`;

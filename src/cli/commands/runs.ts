@@ -1,5 +1,6 @@
-/** refit runs: list, show, logs, cancel. */
+/** refit runs: list, show, logs, cancel, rerun. */
 import type { Command } from '@commander-js/extra-typings';
+import type { StartRunAnswer } from '../../contracts/messages.ts';
 import type { AuditRow, RunRecord } from '../../ports/registry.ts';
 import { runPath } from '../client.ts';
 import type { Context } from '../context.ts';
@@ -17,7 +18,10 @@ function eventsText({ eventKeys, eventCount }: RunRecord): string {
   return [...eventKeys.slice(0, 3), ...(eventCount > 3 ? [`and ${eventCount - 3} more`] : [])].join('\n');
 }
 
-function printRun(run: RunRecord): void {
+/** Differences: of a repetition to what it repeats; null for other runs. */
+type ShownRun = RunRecord & { readonly differences: readonly string[] | null };
+
+function printRun(run: ShownRun): void {
   const by = run.requester ? ` by ${run.requester}` : '';
   const rows = [
     ['run', run.run],
@@ -31,7 +35,9 @@ function printRun(run: RunRecord): void {
       'training',
       run.training ? `${run.training.trainer}, ${run.training.seconds} s, attempt ${run.training.attempt}` : null,
     ],
+    ['dataset version', run.datasetVersion],
     ['snapshot', run.snapshot],
+    ['repeats', run.repeats === null ? null : [run.repeats, ...(run.differences ?? [])].join('\n')],
     ['started', when(run.startedAt)],
     ['finished', when(run.finishedAt)],
   ];
@@ -76,7 +82,7 @@ export function runCommands(program: Command, { api, actor, exit }: Context): vo
     .argument('<run>')
     .option(...JSON_OPTION)
     .action(async (name, { json }) => {
-      const run = await api.get<RunRecord>(runPath(name));
+      const run = await api.get<ShownRun>(runPath(name));
       if (json) printJson(run);
       else printRun(run);
     });
@@ -94,6 +100,27 @@ export function runCommands(program: Command, { api, actor, exit }: Context): vo
       if (logs.trainer === null)
         print(`no trainer log${logs.outcomeReason ? `; the run ended: ${logs.outcomeReason}` : ''}`);
       else print(logs.trainer || 'the trainer wrote nothing');
+    });
+  runs
+    .command('rerun')
+    .description(
+      'repeat a run: the same dataset version, definition and seed; `runs show` of the new one names what came out otherwise',
+    )
+    .argument('<run>')
+    .option('--reason <text>')
+    .option(...AS_OPTION)
+    .option(...JSON_OPTION)
+    .action(async (name, { reason, as, json }) => {
+      const answer = await api.post<StartRunAnswer>(`${runPath(name)}/rerun`, {
+        actor: actor(as),
+        reason: reason ?? null,
+      });
+      if (json) printJson(answer);
+      else if (answer.status === 'started')
+        print(`${answer.run} repeats ${name}; follow it: refit runs show ${answer.run}`);
+      else if (answer.status === 'held') print(`${name} will be repeated; that waits for ${answer.waitsFor}`);
+      else print(`${name} is not repeated: ${answer.reason}`);
+      if (answer.status === 'refused') exit(EXIT.no);
     });
   runs
     .command('cancel')

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { judgeDecision } from '../../domain/approval.ts';
+import { repetitionDifferences } from '../../domain/repetition.ts';
 import type { ApprovalRecord, Registry, RunRecord } from '../../ports/registry.ts';
 import { ApiError, notFound } from '../errors.ts';
 import type { Updates } from '../lifecycles.ts';
@@ -53,7 +54,12 @@ export const runRoutes =
     );
     app.get('/api/v1/runs/:run', { schema: { summary: 'One run', params: runParams } }, async ({ params }) => {
       const run = await known(params.run);
-      return { ...run, approval: (await registry.approval(run.run)) ?? null };
+      const repeated = run.repeats === null ? null : await known(run.repeats);
+      return {
+        ...run,
+        approval: (await registry.approval(run.run)) ?? null,
+        differences: repeated === null ? null : repetitionDifferences(repeated, run),
+      };
     });
     app.get(
       '/api/v1/runs/:run/logs',
@@ -79,6 +85,29 @@ export const runRoutes =
         const run = await known(params.run);
         if (run.outcome !== null) return { status: 'refused', reason: `${run.run} has ended: ${run.outcome}` };
         return updates.cancel(run.model, run.run, body);
+      },
+    );
+    app.post(
+      '/api/v1/runs/:run/rerun',
+      {
+        schema: {
+          summary: 'Repeat a run on the same dataset version and definition',
+          params: runParams,
+          body: z.strictObject({
+            actor,
+            reason: z.string().max(512).nullable().default(null),
+            requestId: z.string().min(1).max(128).optional(),
+          }),
+        },
+      },
+      async ({ params, body }) => {
+        const run = await known(params.run);
+        return updates.startRun(run.model, {
+          actor: body.actor,
+          reason: body.reason ?? `repeats ${run.run}`,
+          requestId: body.requestId ?? randomUUID(),
+          repeats: run.run,
+        });
       },
     );
 
