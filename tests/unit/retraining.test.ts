@@ -40,6 +40,10 @@ describe('what starts', () => {
       request,
     });
     expect(decide({ ...blocked, requests: [{ ...request, trigger: 'definition' }] }).start).toBeNull();
+    // A repetition sees the data of then: what arrived since stays for the next run.
+    expect(decide({ requests: [{ ...request, repeats: 'm-000001' }], pending: [data('a')] }).start?.eventKeys).toEqual(
+      [],
+    );
   });
 });
 
@@ -99,6 +103,7 @@ describe('a run that waits for a decision', () => {
   it('gives way to newer data or a request, once', () => {
     expect(decide({ run, pending: [data('a')] }).supersede).toBe('m-000001');
     expect(decide({ run, requests: [request] }).supersede).toBe('m-000001');
+    expect(decide({ run, requests: [{ ...request, repeats: 'm-000000' }] }).supersede).toBeNull();
     expect(decide({ run: { ...run, superseding: true }, pending: [data('a')] }).supersede).toBeNull();
   });
   it('does not give way to alerts alone, nor where the definition holds', () => {
