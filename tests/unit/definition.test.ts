@@ -1,6 +1,5 @@
 /** What of a definition steers the workflows, and how a dataset grows. */
 import { describe, expect, it } from 'vitest';
-import type { DataFile } from '../../src/contracts/data.ts';
 import { modelSchema } from '../../src/contracts/documents.ts';
 import { lifecycleConfig, rolloutAnalysis, rolloutSteps, runSettings } from '../../src/domain/config.ts';
 import { dataWindow, inWindow, schemaProblem } from '../../src/domain/dataset.ts';
@@ -70,17 +69,6 @@ describe('a definition', () => {
     ]);
     expect(rolloutSteps(model({ rollout: { type: 'immediate', steps } }))).toEqual([]);
   });
-});
-
-const file = (partition: string, digest: string): DataFile => ({
-  digest,
-  bytes: 1,
-  rows: 1,
-  partition,
-  uri: digest,
-  sourceDigest: digest,
-  minTime: null,
-  maxTime: null,
 });
 
 describe('a dataset', () => {
