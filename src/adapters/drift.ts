@@ -8,8 +8,9 @@ import { columnsOf } from './duckdb/convert.ts';
 import { rawFeature } from './duckdb/features.ts';
 import { driftOf } from './duckdb/histograms.ts';
 import { type Cell, parquetOf, quoteName, quoteText, type Session, withSession } from './duckdb/session.ts';
+import { sourceItems } from './duckdb/source.ts';
 import { relationOf } from './duckdb/sql-text.ts';
-import { castText, SQL_TYPES } from './duckdb/types.ts';
+import { castText } from './duckdb/types.ts';
 
 /** How a value stands in the log's JSON. */
 const JSON_TYPES: Readonly<Record<ColumnType, string>> = {
@@ -40,10 +41,7 @@ async function readLog(session: Session, request: DriftRequest): Promise<number>
 
 /** Table `NAME` of the raw features of a relation with the source columns. */
 async function featuresOf(session: Session, request: DriftRequest, relation: string, name: string): Promise<void> {
-  const columns = request.source.map(
-    ({ name: column, type }) => `CAST(${quoteName(column)} AS ${SQL_TYPES[type]}) AS ${quoteName(column)}`,
-  );
-  await session.run(`CREATE OR REPLACE TEMP VIEW source AS SELECT ${columns.join(', ')} FROM ${relation}`);
+  await session.run(`CREATE OR REPLACE TEMP VIEW source AS SELECT ${sourceItems(request.source)} FROM ${relation}`);
   await session.run(
     `CREATE TEMP TABLE ${name} AS SELECT ${request.features.map(rawFeature).join(', ')} FROM ${relationOf(request.featuresSql)}`,
   );

@@ -8,8 +8,8 @@ import { improvement, metricsOf, type Scored, takeRows } from '../domain/statist
 import { type EvaluationRequest, type Evaluator, ModelProblem, type Rows, type ScorerFactory } from '../ports/data.ts';
 import { modelFeaturesFrom } from './duckdb/features.ts';
 import { messageOf, parquetOf, quoteName, withSession } from './duckdb/session.ts';
+import { sourceItems } from './duckdb/source.ts';
 import { relationOf } from './duckdb/sql-text.ts';
-import { SQL_TYPES } from './duckdb/types.ts';
 
 /** Largest difference between the trainer's own predictions and the file's; relative for predictions beyond 1. */
 const PARITY = 1e-4;
@@ -146,12 +146,9 @@ async function unseenRows(request: EvaluationRequest, champion: Champion): Promi
 
 /** The champion's own features of the test rows. */
 async function championFeatures(request: EvaluationRequest, champion: Champion): Promise<Rows> {
-  const columns = champion.source.map(
-    ({ name, type }) => `CAST(${quoteName(name)} AS ${SQL_TYPES[type]}) AS ${quoteName(name)}`,
-  );
   return withSession({ files: [request.testSource] }, async (session) => {
     await session.run(
-      `CREATE TEMP VIEW source AS SELECT ${columns.join(', ')} FROM ${parquetOf([request.testSource])}`,
+      `CREATE TEMP VIEW source AS SELECT ${sourceItems(champion.source)} FROM ${parquetOf([request.testSource])}`,
     );
     return session.columns(modelFeaturesFrom(champion.features, relationOf(champion.featuresSql)));
   });

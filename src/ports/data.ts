@@ -46,7 +46,19 @@ export interface SnapshotFiles {
   readonly failures: readonly CheckFailure[];
 }
 
-/** Values by column name; row i of each array is row i. null is null. Timestamps are ISO 8601 texts. */
+export interface FeaturesRequest {
+  /** Parquet files with Refit's types. */
+  readonly files: readonly string[];
+  readonly featuresSql: string;
+  readonly source: readonly SourceColumn[];
+  readonly features: readonly FeatureColumn[];
+  readonly idColumn: string | null;
+  readonly timeColumn: string | null;
+  /** Parquet that is written: `__id`, `__time`, then the features as the model takes them. Its folder may be used for scratch. */
+  readonly output: string;
+}
+
+/** Values by column name; row i of each array is row i. null is null. Timestamps are ISO 8601 texts, whole numbers beyond 2^53 decimal texts. */
 export type Rows = Readonly<Record<string, readonly (string | number | boolean | null)[]>>;
 
 export interface FeatureProblem {
@@ -82,6 +94,8 @@ export interface DataEngine {
   /** Columns that a label expression reads. */
   columnsOfExpression(sql: string, columns: readonly SourceColumn[]): Promise<readonly string[]>;
   snapshot(request: SnapshotRequest): Promise<SnapshotFiles>;
+  /** A version's features of all rows of files, in their order. @throws DataProblem */
+  computeFeatures(request: FeaturesRequest): Promise<{ readonly rows: number }>;
 }
 
 /** Features at serving time: the same text over rows in memory. One instance a version; external access off. */

@@ -4,10 +4,12 @@ import { createAnswerer } from './answering.ts';
 import { openCache } from './cache.ts';
 import { createFeaturePool } from './feature-pool.ts';
 import { createFollower, type Follower } from './follower.ts';
-import type { InferenceServerOptions } from './ports.ts';
+import { parseJson } from './json.ts';
+import { type InferenceServerOptions, messageOf } from './ports.ts';
 import { createPredictionLog } from './prediction-log.ts';
 import { registerRoutes } from './routes.ts';
 import { createServingMetrics } from './serving-metrics.ts';
+import { BadRequest } from './tensors.ts';
 
 const BODY_LIMIT_BYTES = 16 * 1_024 * 1_024;
 /** How long a stopping server waits for its last log rows. */
@@ -55,6 +57,13 @@ export async function createInferenceServer(options: InferenceServerOptions): Pr
     plans: () => follower.models().flatMap((model) => follower.deployment(model)?.plan ?? []),
   });
   const app: FastifyInstance = Fastify({ bodyLimit: BODY_LIMIT_BYTES, forceCloseConnections: 'idle' });
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+    try {
+      done(null, parseJson(String(body)));
+    } catch (error) {
+      done(new BadRequest(`the body is no JSON: ${messageOf(error)}`));
+    }
+  });
   registerRoutes(app, {
     follower,
     metrics,

@@ -2,6 +2,7 @@
 import type { SourceColumn } from '../contracts/data.ts';
 import type { ColumnType } from '../contracts/values.ts';
 import type { Rows } from '../ports/data.ts';
+import { isLongWhole } from './json.ts';
 
 /** A 4xx: the message goes to the caller. */
 export class BadRequest extends Error {
@@ -47,7 +48,47 @@ export interface RequestShape {
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 /** ISO 8601 with an offset or Z; without either it is UTC. */
-const TIMESTAMP = /^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$/;
+const TIMESTAMP =
+  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(\.\d{1,6})?)?(Z|([+-])(\d{2}):?(\d{2}))?)?$/;
+const LEAST_INT64 = -(2n ** 63n);
+const MOST_INT64 = 2n ** 63n - 1n;
+
+/**
+ * The time as the feature engine takes it, or null where there is no such day or hour. Here and not there: what the engine
+ * could not read would count as the model's failure, and roll a canary back.
+ */
+function timestampText(text: string): string | null {
+  const [
+    found,
+    year,
+    month,
+    day,
+    hour = '00',
+    minute = '00',
+    second = '00',
+    fraction = '',
+    zone = 'Z',
+    ,
+    zoneHour,
+    zoneMinute,
+  ] = TIMESTAMP.exec(text) ?? [];
+  if (found === undefined) return null;
+  const daysInMonth = new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
+  const isDay =
+    Number(year) > 0 && Number(month) >= 1 && Number(month) <= 12 && Number(day) >= 1 && Number(day) <= daysInMonth;
+  const isTime = Number(hour) < 24 && Number(minute) < 60 && Number(second) < 60;
+  const isZone = Number(zoneHour ?? 0) < 16 && Number(zoneMinute ?? 0) < 60;
+  return isDay && isTime && isZone ? `${year}-${month}-${day}T${hour}:${minute}:${second}${fraction}${zone}` : null;
+}
+
+/** A whole number as itself, or as its text where a double could not hold it. */
+function wholeNumber(value: unknown): Value | undefined {
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? value : undefined;
+  if (typeof value !== 'string' || !/^-?\d{1,19}$/.test(value)) return undefined;
+  const exact = BigInt(value);
+  if (exact < LEAST_INT64 || exact > MOST_INT64) return undefined;
+  return Number.isSafeInteger(Number(exact)) ? Number(exact) : exact.toString();
+}
 
 const show = (value: unknown): string => {
   const text = JSON.stringify(value) ?? String(value);
@@ -59,17 +100,22 @@ function checkedValue(value: unknown, type: ColumnType): { readonly value: Value
   if (value === null) return { value };
   switch (type) {
     case 'float64':
-      return typeof value === 'number' ? { value } : { right: 'a number or null' };
-    case 'int64':
-      return typeof value === 'number' && Number.isSafeInteger(value) ? { value } : { right: 'a whole number or null' };
+      if (isLongWhole(value)) return { value: Number(value) };
+      return typeof value === 'number' && Number.isFinite(value) ? { value } : { right: 'a number or null' };
+    case 'int64': {
+      const whole = wholeNumber(value);
+      return whole === undefined
+        ? { right: 'a whole number of 64 bits (as a number or its text) or null' }
+        : { value: whole };
+    }
     case 'bool':
       return typeof value === 'boolean' ? { value } : { right: 'true, false or null' };
     case 'string':
       return typeof value === 'string' ? { value } : { right: 'a text or null' };
-    case 'timestamp':
-      return typeof value === 'string' && TIMESTAMP.test(value) && !Number.isNaN(Date.parse(value))
-        ? { value }
-        : { right: 'an ISO 8601 time such as 2024-05-01T12:00:00Z, or null' };
+    case 'timestamp': {
+      const time = typeof value === 'string' ? timestampText(value) : null;
+      return time === null ? { right: 'an ISO 8601 time such as 2024-05-01T12:00:00Z, or null' } : { value: time };
+    }
   }
 }
 

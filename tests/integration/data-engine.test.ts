@@ -417,32 +417,6 @@ describe('snapshot of the flights', () => {
     const after = new Set((await read(join(large.output, 'test.parquet'), '__id')).map(({ __id }) => __id));
     expect([...before].every((id) => after.has(id))).toBe(true);
   });
-
-  it('gives serving the same features, bit for bit, at any batch size', async () => {
-    const request = await flightsRequest();
-    const { features, source } = await engine.snapshot(request);
-    const rows = await withSession({ files: [join(request.output, 'test_source.parquet')] }, (session) =>
-      session.columns(
-        `SELECT ${source.map(({ name, type }) => (type === 'timestamp' ? `strftime(${name}, '%Y-%m-%dT%H:%M:%SZ') AS ${name}` : name)).join(', ')} FROM ${parquetOf([join(request.output, 'test_source.parquet')])} LIMIT 3000`,
-      ),
-    );
-    const expected = await withSession({ files: [join(request.output, 'test.parquet')] }, (session) =>
-      session.columns(
-        `SELECT ${features.map(({ name }) => name).join(', ')} FROM ${parquetOf([join(request.output, 'test.parquet')])} LIMIT 3000`,
-      ),
-    );
-    const serving = await createFeatureEngine({ featuresSql: request.featuresSql, source, features });
-    for (const size of [1, 7, 1000]) {
-      const count = size === 1 ? 200 : 3_000;
-      for (let start = 0; start < count; start += size) {
-        const end = Math.min(count, start + size);
-        const batch: Rows = Object.fromEntries(source.map(({ name }) => [name, rows[name]?.slice(start, end) ?? []]));
-        const computed = await serving.compute(batch, end - start);
-        for (const { name } of features) expect(computed[name]).toEqual(expected[name]?.slice(start, end));
-      }
-    }
-    serving.close();
-  }, 60_000);
 });
 
 describe('serving features', () => {

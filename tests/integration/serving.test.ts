@@ -433,10 +433,25 @@ describe('requests', () => {
     });
     const { body: answer } = await world.infer(server, body(-6, true, '2024-05-01T05:00:00+02:00'));
     expect(answer.outputs?.[0]?.data[1]).toBeCloseTo(sigmoid(-6 + 1 + 3 + 1), 6);
-    expect((await world.infer(server, body(1.5, true, null))).body.error).toContain('a whole number or null');
+    expect((await world.infer(server, body(1.5, true, null))).body.error).toContain('a whole number of 64 bits');
+    expect((await world.infer(server, body('9223372036854775808', true, null))).body.error).toContain('64 bits');
     expect((await world.infer(server, body(1, 'true', null))).body.error).toContain('true, false or null');
     expect((await world.infer(server, body(1, true, 'noon'))).body.error).toContain('ISO 8601');
-    expect((await world.infer(server, body(1, true, '2024-13-01T00:00:00Z'))).body.error).toContain('ISO 8601');
+    for (const time of [
+      '2024-13-01T00:00:00Z',
+      '2023-02-29T00:00:00Z',
+      '2024-01-01T24:00:00Z',
+      '2024-01-01T10:00:60Z',
+      '2024-01-01T10:00:00+16:00',
+    ]) {
+      expect(await world.infer(server, body(1, true, time))).toMatchObject({
+        status: 400,
+        body: { error: expect.stringContaining('ISO 8601') },
+      });
+    }
+    for (const time of ['2024-02-29T10:00Z', '2024-02-29T10:00+0000', '2024-02-29 10:00']) {
+      expect((await world.infer(server, body(0, false, time))).body.outputs?.[0]?.data[1]).toBeCloseTo(sigmoid(11), 6);
+    }
   });
 
   it('for what is not served are told what is', async () => {

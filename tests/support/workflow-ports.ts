@@ -39,6 +39,7 @@ function fakeEngine(behaviours: Behaviours): DataEngine {
     columns: async () => [],
     checkFeatures: unused('checkFeatures'),
     columnsOfExpression: unused('columnsOfExpression'),
+    computeFeatures: async () => ({ rows: 0 }),
     async snapshot({ output }) {
       for (const name of ['train', 'validation', 'test', 'reference', 'test_source']) {
         await writeFile(join(output, `${name}.parquet`), name);

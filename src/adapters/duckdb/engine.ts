@@ -1,5 +1,6 @@
 /** The data engine on DuckDB. */
 import type { DataEngine } from '../../ports/data.ts';
+import { computeFeatures } from './batch.ts';
 import { columnsOf, convert } from './convert.ts';
 import { checkExpectations } from './expectations.ts';
 import { checkFeatures, columnsOfExpression } from './features.ts';
@@ -12,4 +13,5 @@ export const createDataEngine = (): DataEngine => ({
   checkFeatures,
   columnsOfExpression,
   snapshot,
+  computeFeatures,
 });

@@ -2,27 +2,36 @@
  * features.sql over rows in memory, for serving: one prepared statement whose parameters are the columns, so that a batch
  * costs one query. The expressions are those of the snapshot, and so are the values, bit for bit.
  */
-import { BOOLEAN, DOUBLE, LIST, listValue, VARCHAR } from '@duckdb/node-api';
+import { BIGINT, BOOLEAN, DOUBLE, type DuckDBValue, LIST, listValue, VARCHAR } from '@duckdb/node-api';
 import type { SourceColumn } from '../../contracts/data.ts';
 import type { ColumnType } from '../../contracts/values.ts';
 import { DataProblem, type FeatureEngine, type FeatureEngineFactory, type Rows } from '../../ports/data.ts';
 import { modelFeaturesFrom } from './features.ts';
 import { type Cell, cellOf, openSession, quoteName } from './session.ts';
+import { sourceValue } from './source.ts';
 import { relationOf } from './sql-text.ts';
 import { castText } from './types.ts';
 
-/** What a column travels as. Whole numbers come as JavaScript numbers, timestamps as ISO texts; the query casts both. */
-const WIRE_TYPES: Readonly<Record<ColumnType, typeof DOUBLE | typeof VARCHAR | typeof BOOLEAN>> = {
+/** What a column travels as. Timestamps are ISO texts; the query casts them. */
+const WIRE_TYPES: Readonly<Record<ColumnType, typeof DOUBLE | typeof BIGINT | typeof VARCHAR | typeof BOOLEAN>> = {
   float64: DOUBLE,
-  int64: DOUBLE,
+  int64: BIGINT,
   string: VARCHAR,
   bool: BOOLEAN,
   timestamp: VARCHAR,
 };
 
+/** Whole numbers are JavaScript numbers, or texts where those are not exact. */
+const wireValue = (value: Cell, type: ColumnType): DuckDBValue =>
+  type === 'int64' && value !== null ? BigInt(value) : value;
+
 function sourceRelation(source: readonly SourceColumn[]): string {
-  const unnested = source.map(({ type }, index) => `unnest(CAST($${index + 1} AS ${WIRE_TYPES[type]}[])) AS c${index}`);
-  const cast = source.map(({ name, type }, index) => `${castText(`c${index}`, type)} AS ${quoteName(name)}`);
+  const unnested = source.map(
+    ({ type }, index) => `unnest(CAST($${index + 1} AS ${WIRE_TYPES[type].toString()}[])) AS c${index}`,
+  );
+  const cast = source.map(
+    ({ name, type }, index) => `${sourceValue(castText(`c${index}`, type), type)} AS ${quoteName(name)}`,
+  );
   return `SELECT ${cast.join(', ')} FROM (SELECT ${unnested.join(', ')})`;
 }
 
@@ -43,7 +52,7 @@ export const createFeatureEngine: FeatureEngineFactory = async ({ featuresSql, s
             name,
           );
         }
-        statement.bindList(index + 1, listValue([...values]), LIST(WIRE_TYPES[type]));
+        statement.bindList(index + 1, listValue(values.map((value) => wireValue(value, type))), LIST(WIRE_TYPES[type]));
       });
       const result = await statement.run();
       const columns = features.map((): Cell[] => []);

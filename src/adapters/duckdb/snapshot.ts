@@ -10,6 +10,7 @@ import { checkFeatures, columnsOfExpression, modelFeature, rawFeature } from './
 import { messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { alwaysOnChecks } from './snapshot-checks.ts';
 import { knownLabel, type Label, labelOf } from './snapshot-label.ts';
+import { sourceItems } from './source.ts';
 import { relationOf } from './sql-text.ts';
 import { isoOf } from './types.ts';
 
@@ -114,7 +115,7 @@ async function keepRows(
   } catch (error) {
     throw new DataProblem('label', `label.sql cannot be computed on this data: ${messageOf(error)}`);
   }
-  await session.run(`CREATE TEMP VIEW source AS SELECT ${names} FROM kept`);
+  await session.run(`CREATE TEMP VIEW source AS SELECT ${sourceItems(plan.columns)} FROM kept`);
   if (timeColumn === null) return { labelType, untimed: 0 };
   const [count] = await session.rows(`SELECT count(*) - count(${time}) AS untimed FROM ${parquetOf(request.files)}`);
   return { labelType, untimed: Number(count?.untimed ?? 0) };

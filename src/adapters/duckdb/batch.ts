@@ -1,0 +1,46 @@
+/** Features of whole files, as a snapshot and a request have them. Rows keep the order of the files. */
+import { dirname } from 'node:path';
+import { DataProblem, type FeaturesRequest } from '../../ports/data.ts';
+import { columnsOf } from './convert.ts';
+import { modelFeaturesFrom } from './features.ts';
+import { messageOf, parquetOf, quoteName, quoteText, withSession } from './session.ts';
+import { sourceItems } from './source.ts';
+import { relationOf } from './sql-text.ts';
+
+/** @throws DataProblem where a file lacks a column that the features read */
+async function requireColumns({ files, source, idColumn, timeColumn }: FeaturesRequest): Promise<void> {
+  for (const file of files) {
+    const present = new Set((await columnsOf(file)).map(({ name }) => name));
+    const lacking = [...source.map(({ name }) => name), idColumn, timeColumn].find(
+      (name) => name !== null && !present.has(name),
+    );
+    if (lacking != null)
+      throw new DataProblem('missing_column', `the data has no column ${lacking}, which the model reads`, lacking);
+  }
+}
+
+export async function computeFeatures(request: FeaturesRequest): Promise<{ readonly rows: number }> {
+  const { files, featuresSql, source, features, idColumn, timeColumn, output } = request;
+  await requireColumns(request);
+  const id = idColumn === null ? 'NULL::VARCHAR' : `CAST(${quoteName(idColumn)} AS VARCHAR)`;
+  const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
+  return withSession({ files: [...files, output], folders: [dirname(output)] }, async (session) => {
+    await session.run(
+      `CREATE TEMP TABLE kept AS SELECT ${sourceItems(source)}, ${id} AS __id, ${time} AS __time FROM ${parquetOf(files)}`,
+    );
+    await session.run(
+      `CREATE TEMP VIEW source AS SELECT ${source.map(({ name }) => quoteName(name)).join(', ')} FROM kept`,
+    );
+    try {
+      await session.run(`CREATE TEMP TABLE features AS ${modelFeaturesFrom(features, relationOf(featuresSql))}`);
+    } catch (error) {
+      throw new DataProblem('features', `features cannot be computed on this data: ${messageOf(error)}`);
+    }
+    // Both tables have one row for each row of the files, in their order.
+    await session.run(
+      `COPY (SELECT kept.__id, kept.__time, features.* FROM kept POSITIONAL JOIN features) TO ${quoteText(output)} (FORMAT parquet, COMPRESSION zstd)`,
+    );
+    const [row] = await session.rows('SELECT count(*) AS rows FROM kept');
+    return { rows: Number(row?.rows ?? 0) };
+  });
+}
