@@ -3,10 +3,12 @@ import { join } from 'node:path';
 import type { DataFile, DatasetManifest, SourceColumn } from '../src/contracts/data.ts';
 import { type DataArrived, dataArrivedSchema } from '../src/contracts/events.ts';
 import type { IngestResult } from '../src/contracts/messages.ts';
+import { DATA_FORMATS, type DataFormat } from '../src/contracts/values.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { type Growth, grow, manifestOf } from '../src/domain/dataset-versions.ts';
+import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../src/domain/formats.ts';
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
-import { type DataFormat, DataProblem } from '../src/ports/data.ts';
+import { DataProblem } from '../src/ports/data.ts';
 import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
 import { judgeArrival } from './arrival.ts';
 import { required } from './failures.ts';
@@ -15,21 +17,12 @@ import type { Ports } from './ports.ts';
 
 export type DatasetActivities = ReturnType<typeof createDatasetActivities>;
 
-const FORMATS: Readonly<Record<string, DataFormat>> = {
-  parquet: 'parquet',
-  csv: 'csv',
-  tsv: 'csv',
-  jsonl: 'jsonl',
-  ndjson: 'jsonl',
-};
-
 function formatOf(uri: string, given: DataFormat | undefined): DataFormat {
-  if (given) return given;
-  const found = FORMATS[uri.slice(uri.lastIndexOf('.') + 1).toLowerCase()];
-  if (found) return found;
+  const format = given ?? formatOfName(uri);
+  if (format) return format;
   throw new DataProblem(
     'format',
-    `${uri}: the format cannot be told from the name; give the event a format (parquet, csv or jsonl)`,
+    `${uri}: the format cannot be told from the name (${FORMAT_ENDINGS}); give the event a format (${DATA_FORMATS.join(', ')})`,
   );
 }
 
@@ -54,6 +47,8 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       format: formatOf(uri, arrived.format),
       timeColumn: record.document.time ?? null,
       output,
+      name: fileNameOf(uri),
+      ...(record.document.csv === undefined ? {} : { csv: record.document.csv }),
     });
     const stored = await store.putFile(output);
     const file: DataFile = {

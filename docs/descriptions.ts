@@ -160,7 +160,7 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'data-arrived.dataset': 'Name of the dataset',
   'data-arrived.uris': 'Absolute `file:///…` addresses, below the project folder or `REFIT_DATA_ROOTS`',
   'data-arrived.partition': 'The files replace those of this partition; else they are appended',
-  'data-arrived.format': 'Told from the name of the file when left out',
+  'data-arrived.format': 'Told from the name of the file when left out; gzip is told from its bytes',
   'data-arrived.sha256': 'Digest of each file, in the order of `uris`; another one is refused',
   'data-arrived.rows': 'Rows of the files together; another number is refused',
 

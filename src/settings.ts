@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { readKafka, readTemporal } from './settings/connections.ts';
 import { SettingsError } from './settings/errors.ts';
-import { readDurationMs, readPort, readText } from './settings/read.ts';
+import { readBytes, readDurationMs, readPort, readText } from './settings/read.ts';
 import { Secret } from './settings/secret.ts';
 import { readTracing } from './settings/tracing.ts';
 import { LOG_LEVELS, type LogLevel, type PortSettings, type Settings } from './settings/types.ts';
@@ -38,6 +38,7 @@ export function parseSettings(env: NodeJS.ProcessEnv, cwd: string): Settings {
       .split(delimiter)
       .filter((root) => root !== '')
       .map((root) => resolve(cwd, root)),
+    dataMaxBytes: readBytes(env, 'REFIT_DATA_MAX_BYTES', '50GiB'),
     ports,
     python: resolveCommand(readText(env, 'REFIT_PYTHON'), cwd),
     logLevel: readLogLevel(env),

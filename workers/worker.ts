@@ -76,7 +76,7 @@ export async function startWorker(
   const ports: Ports = {
     registry,
     store,
-    engine: createDataEngine(),
+    engine: createDataEngine({ maxBytes: settings.dataMaxBytes }),
     evaluator: createEvaluator(createScorer),
     drift: createDriftDetector(),
     trainer: createProcessTrainer({ python, trainersFolder: join(root, 'trainers'), environment: process.env }),

@@ -1,19 +1,13 @@
 /** Drift between two files, on this machine and without any service. */
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { extname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createDriftDetector } from '../adapters/drift.ts';
 import { createDataEngine } from '../adapters/duckdb/engine.ts';
-import { type DataFormat, DataProblem } from '../ports/data.ts';
+import { FORMAT_ENDINGS, formatOfName } from '../domain/formats.ts';
+import { DataProblem } from '../ports/data.ts';
 import type { FeatureDrift } from '../ports/registry.ts';
 import { CliError, EXIT } from './exit.ts';
-
-const FORMATS: Readonly<Record<string, DataFormat>> = {
-  '.parquet': 'parquet',
-  '.csv': 'csv',
-  '.jsonl': 'jsonl',
-  '.ndjson': 'jsonl',
-};
 
 export async function compareFiles(
   reference: string,
@@ -25,8 +19,8 @@ export async function compareFiles(
     const engine = createDataEngine();
     const converted: string[] = [];
     for (const [index, path] of [reference, current].entries()) {
-      const format = FORMATS[extname(path).toLowerCase()];
-      if (!format) throw new CliError(EXIT.usage, `${path}: the name must end in ${Object.keys(FORMATS).join(', ')}`);
+      const format = formatOfName(path);
+      if (!format) throw new CliError(EXIT.usage, `${path}: the name must end in one of ${FORMAT_ENDINGS}`);
       await stat(path).catch(() => {
         throw new CliError(EXIT.usage, `${path} does not exist`);
       });

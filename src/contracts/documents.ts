@@ -40,6 +40,34 @@ export const expectationSchema = z.discriminatedUnion('type', [
 ]);
 export type Expectation = z.infer<typeof expectationSchema>;
 
+/** One character that a line of text can hold, and no line break. */
+const character = z.string().regex(/^[^\r\n\0]$/, 'one character');
+
+export const csvSchema = z.strictObject({
+  delimiter: z
+    .string()
+    .regex(/^[^\r\n\0"]{1,4}$/, 'one to four characters')
+    .optional()
+    .describe('Between two fields, such as ; or a tab'),
+  quote: character.or(z.literal('')).optional().describe('Around a field; an empty text: fields are never quoted'),
+  escape: character.optional().describe('Before a quote inside of a quoted field; by default the quote itself'),
+  header: z.boolean().default(true).describe('false: the columns are named column0, column1, …'),
+  encoding: z
+    .enum(['utf-8', 'utf-16', 'latin-1'])
+    .optional()
+    .describe('By default UTF-8, or UTF-16 where the file begins with its byte order mark'),
+  nulls: z
+    .array(z.string().max(64))
+    .min(1)
+    .max(50)
+    .optional()
+    .describe('Texts that stand for no value; by default the empty one only'),
+  decimal: z.enum(['.', ',']).optional().describe('Decimal separator of numbers'),
+  skip: z.int().min(0).max(10_000).optional().describe('Lines before the header, such as a title'),
+  comment: character.optional().describe('A line that begins with it is left out'),
+});
+export type CsvDialect = z.infer<typeof csvSchema>;
+
 export const datasetSchema = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal('Dataset'),
@@ -49,6 +77,7 @@ export const datasetSchema = z.strictObject({
   id: column.optional().describe('Column that names a row; needed for labels that arrive later'),
   time: column.optional().describe('Column with the event time; needed for windows, split by time and monitoring'),
   expect: z.array(expectationSchema).default([]),
+  csv: csvSchema.optional().describe('How CSV files are written; what is left out is detected in each file'),
 });
 export type DatasetDocument = z.infer<typeof datasetSchema>;
 
@@ -111,15 +140,6 @@ export const modelSchema = z.strictObject({
       type: z.enum(['time', 'random']).default('random'),
       test: share.default(0.2),
       validation: share.default(0.1),
-      group: column
-        .optional()
-        .describe('Column of what must not be in two parts, such as a customer; its rows stay together'),
-      folds: z
-        .int()
-        .min(2)
-        .max(50)
-        .optional()
-        .describe('Folds for cross-validation over the train and validation rows, as column `__fold`'),
     })
     .prefault({}),
   serving: z.enum(['online', 'none']).default('online'),

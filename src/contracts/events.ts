@@ -1,6 +1,6 @@
 /** CloudEvents 1.0 as Refit takes and sends them: envelope, types, topics and the data of each type. */
 import { z } from 'zod';
-import { VERDICTS } from './values.ts';
+import { DATA_FORMATS, VERDICTS } from './values.ts';
 
 export const NAME_PATTERN = /^[a-z0-9-]{1,63}$/;
 export const nameSchema = z.string().regex(NAME_PATTERN, 'a name of 1 to 63 characters from a-z, 0-9 and -');
@@ -73,7 +73,7 @@ export const dataArrivedSchema = z.object({
   dataset: nameSchema,
   uris: z.array(z.string().min(1).max(2048)).min(1).max(1000),
   partition: z.string().min(1).max(256).optional(),
-  format: z.enum(['parquet', 'csv', 'jsonl']).optional(),
+  format: z.enum(DATA_FORMATS).optional(),
   sha256: z.array(z.string().regex(/^[0-9a-f]{64}$/)).optional(),
   rows: z.int().nonnegative().optional(),
 });

@@ -68,3 +68,7 @@ export type Metric = (typeof METRICS)[number];
 
 /** Task queues, by what their work costs. */
 export const QUEUES = { control: 'refit-control', data: 'refit-data', train: 'refit-train' } as const;
+
+/** What a file of data can be; each but Parquet also compressed with gzip. */
+export const DATA_FORMATS = ['parquet', 'csv', 'jsonl'] as const;
+export type DataFormat = (typeof DATA_FORMATS)[number];

@@ -100,6 +100,7 @@ export function stackEnvironment(settings: Settings, base: NodeJS.ProcessEnv): N
     REFIT_TOPIC_PREFIX: settings.kafka.topicPrefix,
     REFIT_LOG_LEVEL: settings.logLevel,
     REFIT_DATA_ROOTS: settings.dataRoots.join(delimiter),
+    REFIT_DATA_MAX_BYTES: String(settings.dataMaxBytes),
     TEMPORAL_NAMESPACE: settings.temporal.namespace,
     ...(settings.temporal.addressGiven ? { TEMPORAL_ADDRESS: settings.temporal.address } : {}),
     ...(settings.kafka.brokersGiven ? { KAFKA_BROKERS: settings.kafka.brokers.join(',') } : {}),

@@ -1,11 +1,23 @@
 /** What the stages need from the data engine and the ONNX runtime: files in, files and numbers out. Paths are local scratch. */
 import type { CheckFailure, FeatureColumn, SourceColumn } from '../contracts/data.ts';
-import type { Expectation } from '../contracts/documents.ts';
+import type { CsvDialect, Expectation } from '../contracts/documents.ts';
 import type { Comparison, Evaluation } from '../contracts/evaluation.ts';
-import type { Metric, Task } from '../contracts/values.ts';
+import type { DataFormat, Metric, Task } from '../contracts/values.ts';
 import type { FeatureDrift } from './registry.ts';
 
-export type DataFormat = 'parquet' | 'csv' | 'jsonl';
+export interface ConvertRequest {
+  readonly path: string;
+  readonly format: DataFormat;
+  readonly timeColumn: string | null;
+  /** Parquet file to be written; its folder also takes what does not fit into memory. */
+  readonly output: string;
+  /** What the file is called in messages. @default the last part of its path */
+  readonly name?: string;
+  /** What is not said of the dialect is detected. */
+  readonly csv?: CsvDialect;
+  /** JSON Lines only: exactly these columns, instead of what the values look like. */
+  readonly columns?: readonly SourceColumn[];
+}
 
 export interface ConvertedFile {
   readonly rows: number;
@@ -24,15 +36,7 @@ export interface SnapshotRequest {
   readonly timeColumn: string | null;
   /** Half-open, ISO 8601 UTC. */
   readonly window: { readonly start: string; readonly end: string } | null;
-  readonly split: {
-    readonly type: 'time' | 'random';
-    readonly test: number;
-    readonly validation: number;
-    /** Column whose rows of one value stay in one part. */
-    readonly group?: string | undefined;
-    /** Train and validation rows get a `__fold` from 0 to one less. */
-    readonly folds?: number | undefined;
-  };
+  readonly split: { readonly type: 'time' | 'random'; readonly test: number; readonly validation: number };
   readonly slices: readonly string[];
   readonly seed: number;
   /**
@@ -74,13 +78,12 @@ export interface FeatureProblem {
 }
 
 export interface DataEngine {
-  /** Reads a file as data of a format and writes Parquet with Refit's types, same rows in the same order. @throws DataProblem */
-  convert(input: {
-    readonly path: string;
-    readonly format: DataFormat;
-    readonly timeColumn: string | null;
-    readonly output: string;
-  }): Promise<ConvertedFile>;
+  /**
+   * Reads a file as data of a format and writes Parquet with Refit's types, same rows in the same order. Time and memory are
+   * bounded whatever the file holds; a file that needs more is a problem of that file.
+   * @throws DataProblem
+   */
+  convert(input: ConvertRequest): Promise<ConvertedFile>;
   /** Evaluates expectations over all files together in as few passes as possible. */
   check(files: readonly string[], expectations: readonly Expectation[]): Promise<readonly CheckFailure[]>;
   /** Columns of a Parquet file in Refit's types. */

@@ -46,3 +46,15 @@ export function readDurationMs(env: NodeJS.ProcessEnv, variable: string, fallbac
   }
   return value;
 }
+
+const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
+
+/** @param fallback a size, as a user would write it */
+export function readBytes(env: NodeJS.ProcessEnv, variable: string, fallback: string): number {
+  const text = readText(env, variable) ?? fallback;
+  const [, number, unit = ''] = /^(\d{1,12})([KMGT]iB)?$/.exec(text) ?? [];
+  const bytes = Number(number) * (SIZE_UNITS[unit] ?? Number.NaN);
+  if (!Number.isSafeInteger(bytes) || bytes < 1)
+    throw new SettingsError(`${variable} is '${text}'; it must be a size such as ${fallback}`);
+  return bytes;
+}

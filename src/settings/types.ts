@@ -61,6 +61,8 @@ export interface Settings {
   readonly artifactsUrl: string;
   /** Absolute folders that data may be read from; empty means the project folder that `apply` names. */
   readonly dataRoots: readonly string[];
+  /** Most bytes of one file of data, uncompressed. */
+  readonly dataMaxBytes: number;
   readonly ports: PortSettings;
   /** The Python that trainers run with, when the user named one. */
   readonly python: string | undefined;

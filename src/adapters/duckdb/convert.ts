@@ -1,75 +1,96 @@
-/** Incoming files as Parquet with Refit's types: same rows, same order. */
+/** Incoming files as Parquet with Refit's types: same rows, same order. Runs in a process of its own (reading/process.ts). */
+import { rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { SourceColumn } from '../../contracts/data.ts';
-import type { ColumnType } from '../../contracts/values.ts';
-import { type ConvertedFile, type DataFormat, DataProblem } from '../../ports/data.ts';
-import { literalPath, messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
-import { castColumn, columnTypeOf, isoOf } from './types.ts';
+import type { ColumnType, DataFormat } from '../../contracts/values.ts';
+import { type ConvertedFile, type ConvertRequest, DataProblem } from '../../ports/data.ts';
+import { csvProblem, csvReader } from './reading/csv.ts';
+import { MAX_LINE_BYTES, type ReadyFile, readyFile } from './reading/text.ts';
+import {
+  literalPath,
+  messageOf,
+  parquetOf,
+  quoteName,
+  quoteText,
+  type Session,
+  type SessionOptions,
+  withSession,
+} from './session.ts';
+import { castColumn, columnTypeOf, isoOf, SQL_TYPES } from './types.ts';
 
 /** Messages of DuckDB that speak of the machine, not of the data: trying again can help. */
-const MACHINE_FAULT =
-  /No space left|Out of Memory|could not allocate|Too many open files|No such file|Permission denied|Interrupted/i;
+const MACHINE_FAULT = /No space left|Too many open files|No such file|Permission denied|Interrupted/i;
+const OUT_OF_MEMORY = /Out of Memory|could not allocate|failed to allocate|bad_alloc/i;
 
-function readerOf(format: DataFormat, path: string): string {
-  const literal = quoteText(literalPath(path));
-  // The whole file is sampled for its types: a column whose first text stands in row 20,481 must not change its mind there.
-  if (format === 'csv') return `read_csv(${literal}, header = true, sample_size = -1)`;
-  if (format === 'jsonl') return `read_json(${literal}, format = 'newline_delimited', sample_size = -1)`;
-  return parquetOf([path]);
+interface Source {
+  /** The table function that reads it. */
+  readonly reader: string;
+  readonly format: DataFormat;
+  /** For messages: scratch paths say nothing to whoever sent the file. */
+  readonly name: string;
+  readonly path: string;
 }
 
-function unreadable(path: string, format: DataFormat, error: unknown): never {
-  const message = messageOf(error);
+function unreadable({ format, name, path }: Omit<Source, 'reader'>, error: unknown): never {
+  if (error instanceof DataProblem) throw error;
+  const message = error instanceof Error ? error.message : String(error);
+  if (OUT_OF_MEMORY.test(message))
+    throw new DataProblem(
+      'memory',
+      `${name} needs more memory to be read as ${format} than a file may take; write smaller row groups, shorter lines or several files`,
+    );
   if (MACHINE_FAULT.test(message)) throw error;
-  // Scratch paths say nothing to whoever sent the file.
-  const detail = message.replaceAll(path, basename(path));
-  throw new DataProblem('unreadable', `${basename(path)} cannot be read as ${format}: ${detail}`);
+  if (format === 'csv') throw csvProblem(error, name);
+  const [told = ''] = messageOf(error).split(/ ?Try (increasing|setting) /);
+  const detail = told.replaceAll(path, name).replaceAll(basename(path), name);
+  throw new DataProblem('unreadable', `${name} cannot be read as ${format}: ${detail}`);
 }
 
 async function describe(
   session: Session,
-  path: string,
-  format: DataFormat,
+  source: Source,
 ): Promise<readonly { readonly name: string; readonly sqlType: string }[]> {
   try {
-    const rows = await session.rows(`DESCRIBE SELECT * FROM ${readerOf(format, path)}`);
+    const rows = await session.rows(`DESCRIBE SELECT * FROM ${source.reader}`);
     return rows.map((row) => ({ name: String(row.column_name), sqlType: String(row.column_type) }));
   } catch (error) {
-    return unreadable(path, format, error);
+    return unreadable(source, error);
   }
 }
 
 /** A column without any value has no type of its own in JSON lines; it is a text. */
-async function isEmptyColumn(session: Session, reader: string, name: string): Promise<boolean> {
-  const [row] = await session.rows(`SELECT count(${quoteName(name)}) AS found FROM ${reader}`);
+async function isEmptyColumn(session: Session, source: Source, name: string): Promise<boolean> {
+  const [row] = await session.rows(`SELECT count(${quoteName(name)}) AS found FROM ${source.reader}`);
   return row?.found === 0;
 }
 
-async function typedColumns(session: Session, path: string, format: DataFormat): Promise<readonly SourceColumn[]> {
+function typeProblem(name: string, sqlType: string, file: string): DataProblem {
+  const detail =
+    sqlType === 'JSON'
+      ? `column ${name} of ${file} holds values of several kinds, such as numbers and texts, or objects; a column has one type, so write all of them alike`
+      : `column ${name} of ${file} is ${sqlType}; a column holds numbers, texts, booleans, dates or timestamps, so flatten or drop it`;
+  return new DataProblem('type', detail, name);
+}
+
+async function typedColumns(session: Session, source: Source): Promise<readonly SourceColumn[]> {
   const found: SourceColumn[] = [];
   const seen = new Set<string>();
-  for (const { name, sqlType } of await describe(session, path, format)) {
+  for (const { name, sqlType } of await describe(session, source)) {
     const type: ColumnType | undefined =
       columnTypeOf(sqlType) ??
-      (sqlType === 'JSON' && (await isEmptyColumn(session, readerOf(format, path), name)) ? 'string' : undefined);
-    if (type === undefined) {
-      throw new DataProblem(
-        'type',
-        `column ${name} of ${basename(path)} is ${sqlType}; a column holds numbers, texts, booleans, dates or timestamps, so flatten or drop it`,
-        name,
-      );
-    }
+      (sqlType === 'JSON' && (await isEmptyColumn(session, source, name)) ? 'string' : undefined);
+    if (type === undefined) throw typeProblem(name, sqlType, source.name);
     if (name.startsWith('__')) {
       throw new DataProblem(
         'column_name',
-        `column ${name} of ${basename(path)}: names that start with __ are Refit's own, rename it`,
+        `column ${name} of ${source.name}: names that start with __ are Refit's own, rename it`,
         name,
       );
     }
     if (seen.has(name.toLowerCase())) {
       throw new DataProblem(
         'column_name',
-        `column ${name} of ${basename(path)} is there twice (upper and lower case are the same)`,
+        `column ${name} of ${source.name} is there twice (upper and lower case are the same)`,
         name,
       );
     }
@@ -96,39 +117,75 @@ function requireTimeColumn(columns: readonly SourceColumn[], timeColumn: string,
   }
 }
 
+const parquetSource = (path: string, name: string): Source => ({
+  ...{ reader: parquetOf([path]), format: 'parquet', name, path },
+});
+
 /** Columns of a Parquet file. @throws DataProblem */
 export const columnsOf = (path: string): Promise<readonly SourceColumn[]> =>
-  withSession({ files: [path] }, (session) => typedColumns(session, path, 'parquet'));
+  withSession({ files: [path] }, (session) => typedColumns(session, parquetSource(path, basename(path))));
 
-export function convert(input: {
-  readonly path: string;
-  readonly format: DataFormat;
-  readonly timeColumn: string | null;
-  readonly output: string;
-}): Promise<ConvertedFile> {
+function jsonReader(path: string, columns: readonly SourceColumn[] | undefined): string {
+  const types =
+    columns === undefined
+      ? 'sample_size = -1'
+      : `columns = {${columns.map(({ name, type }) => `${quoteText(name)}: ${quoteText(SQL_TYPES[type])}`).join(', ')}}`;
+  return `read_json(${quoteText(literalPath(path))}, format = 'newline_delimited', records = true, maximum_object_size = ${MAX_LINE_BYTES}, ${types})`;
+}
+
+async function sourceOf(session: Session, input: ConvertRequest, file: ReadyFile, name: string): Promise<Source> {
+  const about = { format: input.format, name, path: file.path };
+  if (input.format === 'parquet') return parquetSource(file.path, name);
+  if (input.format === 'jsonl') return { ...about, reader: jsonReader(file.path, input.columns) };
+  try {
+    return { ...about, reader: await csvReader(session, file, name, input.csv) };
+  } catch (error) {
+    return unreadable(about, error);
+  }
+}
+
+export interface ConvertLimits {
+  /** Most bytes of a file, uncompressed. */
+  readonly maxBytes: number;
+  readonly session: Pick<SessionOptions, 'memoryMiB'>;
+}
+
+export async function convert(input: ConvertRequest, limits: ConvertLimits): Promise<ConvertedFile> {
   const { path, format, timeColumn, output } = input;
-  return withSession({ files: [path, output], folders: [dirname(output)] }, async (session) => {
-    const columns = await typedColumns(session, path, format);
-    if (timeColumn !== null) requireTimeColumn(columns, timeColumn, basename(path));
-    const select = columns.map(({ name, type }) => castColumn(name, type)).join(', ');
-    try {
-      await session.run(
-        `COPY (SELECT ${select} FROM ${readerOf(format, path)}) TO ${quoteText(output)} (FORMAT parquet, COMPRESSION zstd)`,
+  const name = input.name ?? basename(path);
+  const copy = `${output}.text`;
+  try {
+    const file = await readyFile({
+      ...{ path, format, name, copy, maxBytes: limits.maxBytes },
+      encoding: format === 'csv' ? input.csv?.encoding : undefined,
+    });
+    const files = [file.path, output];
+    return await withSession({ files, folders: [dirname(output)], ...limits.session }, async (session) => {
+      const source = await sourceOf(session, input, file, name);
+      const columns = await typedColumns(session, source);
+      if (timeColumn !== null) requireTimeColumn(columns, timeColumn, name);
+      const select = columns.map((column) => castColumn(column.name, column.type)).join(', ');
+      try {
+        await session.run(
+          `COPY (SELECT ${select} FROM ${source.reader}) TO ${quoteText(output)} (FORMAT parquet, COMPRESSION zstd)`,
+        );
+      } catch (error) {
+        return unreadable(source, error);
+      }
+      const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
+      const [range] = await session.rows(
+        `SELECT rows, ${isoOf('low')} AS low, ${isoOf('high')} AS high FROM ` +
+          `(SELECT count(*) AS rows, min(${time}) AS low, max(${time}) AS high FROM ${parquetOf([output])})`,
       );
-    } catch (error) {
-      return unreadable(path, format, error);
-    }
-    const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
-    const [range] = await session.rows(
-      `SELECT rows, ${isoOf('low')} AS low, ${isoOf('high')} AS high FROM ` +
-        `(SELECT count(*) AS rows, min(${time}) AS low, max(${time}) AS high FROM ${parquetOf([output])})`,
-    );
-    const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null);
-    return {
-      rows: Number(range?.rows ?? 0),
-      columns,
-      minTime: textOf(range?.low),
-      maxTime: textOf(range?.high),
-    };
-  });
+      const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+      return {
+        rows: Number(range?.rows ?? 0),
+        columns,
+        minTime: textOf(range?.low),
+        maxTime: textOf(range?.high),
+      };
+    });
+  } finally {
+    await rm(copy, { force: true });
+  }
 }

@@ -13,6 +13,8 @@ export interface SessionOptions {
   readonly folders?: readonly string[];
   /** @default 2: fixed, so that a run on another machine does the same work */
   readonly threads?: number;
+  /** DuckDB spills to disk beyond it. @default its own, four fifths of the machine */
+  readonly memoryMiB?: number;
 }
 
 export interface Session {
@@ -48,6 +50,7 @@ async function configure(connection: DuckDBConnection, options: SessionOptions):
   await connection.run(
     `SET TimeZone = 'UTC'; SET threads = ${options.threads ?? 2}; SET preserve_insertion_order = true`,
   );
+  if (options.memoryMiB !== undefined) await connection.run(`SET memory_limit = '${options.memoryMiB}MiB'`);
   await connection.run(`SET autoinstall_known_extensions = false; SET autoload_known_extensions = false`);
   // DuckDB would spill to a folder of the current directory; in a locked session that is refused, so say where.
   const [scratch] = options.folders ?? [];

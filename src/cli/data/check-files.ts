@@ -9,23 +9,10 @@ import type { CheckFailure } from '../../contracts/data.ts';
 import type { DatasetDocument } from '../../contracts/documents.ts';
 import { durationMs } from '../../contracts/duration.ts';
 import { dataWindow, inWindow } from '../../domain/dataset.ts';
-import {
-  type ConvertedFile,
-  type DataEngine,
-  type DataFormat,
-  DataProblem,
-  type SnapshotFiles,
-} from '../../ports/data.ts';
+import { FORMAT_ENDINGS, formatOfName } from '../../domain/formats.ts';
+import { type ConvertedFile, type DataEngine, DataProblem, type SnapshotFiles } from '../../ports/data.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { type LocalModel, type LocalProject, readProject } from '../project.ts';
-
-const FORMATS: Readonly<Record<string, DataFormat>> = {
-  parquet: 'parquet',
-  csv: 'csv',
-  tsv: 'csv',
-  jsonl: 'jsonl',
-  ndjson: 'jsonl',
-};
 
 interface Taken extends ConvertedFile {
   readonly uri: string;
@@ -70,15 +57,12 @@ async function take(
   const path = uri.startsWith('file://') ? fileURLToPath(uri) : resolve(cwd, uri);
   const found = await stat(path).catch(() => undefined);
   if (!found?.isFile()) throw new CliError(EXIT.usage, `${path} is not a file`);
-  const format = FORMATS[path.slice(path.lastIndexOf('.') + 1).toLowerCase()];
-  if (!format)
-    throw new DataProblem(
-      'format',
-      `${uri}: the name must end in ${Object.keys(FORMATS)
-        .map((one) => `.${one}`)
-        .join(', ')}`,
-    );
-  const converted = await engine.convert({ path, format, timeColumn: dataset.time ?? null, output });
+  const format = formatOfName(path);
+  if (!format) throw new DataProblem('format', `${uri}: the name must end in one of ${FORMAT_ENDINGS}`);
+  const converted = await engine.convert({
+    ...{ path, format, timeColumn: dataset.time ?? null, output },
+    ...(dataset.csv === undefined ? {} : { csv: dataset.csv }),
+  });
   return { ...converted, uri, path: output };
 }
 

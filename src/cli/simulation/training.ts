@@ -14,10 +14,11 @@ import type { DatasetDocument, ModelDocument } from '../../contracts/documents.t
 import { durationMs } from '../../contracts/duration.ts';
 import type { Metric } from '../../contracts/values.ts';
 import { dataWindow, inWindow } from '../../domain/dataset.ts';
+import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../../domain/formats.ts';
 import type { Reign } from '../../domain/policy-report.ts';
 import { metricValue } from '../../domain/statistics/metrics.ts';
 import { defaultMetric } from '../../domain/statistics/scored.ts';
-import { type DataFormat, DataProblem, type SnapshotFiles, type SnapshotRequest } from '../../ports/data.ts';
+import { DataProblem, type SnapshotFiles, type SnapshotRequest } from '../../ports/data.ts';
 import { trainerLimits, trainerSpec } from '../../ports/trainer.ts';
 import { CliError, EXIT } from '../exit.ts';
 import type { Arrival } from './events.ts';
@@ -47,13 +48,6 @@ export interface Worth {
   readonly value: number | null;
   readonly rows: number;
 }
-
-const FORMATS: Readonly<Record<string, DataFormat>> = {
-  parquet: 'parquet',
-  csv: 'csv',
-  jsonl: 'jsonl',
-  ndjson: 'jsonl',
-};
 
 export class PolicyTrainer {
   readonly #engine = createDataEngine();
@@ -104,13 +98,15 @@ export class PolicyTrainer {
   }
 
   async #take(uri: string, index: number): Promise<Omit<TakenFile, 'atMs' | 'partition'>> {
-    const format = FORMATS[uri.slice(uri.lastIndexOf('.') + 1).toLowerCase()];
+    const format = formatOfName(uri);
     if (!uri.startsWith('file:') || !format)
-      throw new DataProblem('uri', `${uri}: a simulation trains on local .parquet, .csv or .jsonl files`);
+      throw new DataProblem('uri', `${uri}: a simulation trains on local files that end in ${FORMAT_ENDINGS}`);
     const path = join(this.folder, `${index}.parquet`);
     const { minTime, maxTime } = await this.#engine.convert({
       ...{ path: fileURLToPath(uri), format, output: path },
       timeColumn: this.project.dataset.time ?? null,
+      name: fileNameOf(uri),
+      ...(this.project.dataset.csv === undefined ? {} : { csv: this.project.dataset.csv }),
     });
     return { path, minTime, maxTime };
   }
