@@ -76,7 +76,7 @@ export interface SnapshotManifest {
   readonly testSource: string;
 }
 
-/** Parquet with `__id`, `__time`, the features, `__label` and the slice columns as `__slice_NAME`. */
+/** Parquet with `__id`, `__time`, the features, `__label`, the slice columns as `__slice_NAME`, and `__fold` in train and validation where the split has folds. */
 export interface SnapshotPart {
   readonly digest: string;
   readonly rows: number;

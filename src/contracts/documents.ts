@@ -140,6 +140,15 @@ export const modelSchema = z.strictObject({
       type: z.enum(['time', 'random']).default('random'),
       test: share.default(0.2),
       validation: share.default(0.1),
+      group: column
+        .optional()
+        .describe('Column of what must not be in two parts, such as a customer; its rows stay together'),
+      folds: z
+        .int()
+        .min(2)
+        .max(50)
+        .optional()
+        .describe('Folds for cross-validation over the train and validation rows, as column `__fold`'),
     })
     .prefault({}),
   serving: z.enum(['online', 'none']).default('online'),

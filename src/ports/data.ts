@@ -36,7 +36,15 @@ export interface SnapshotRequest {
   readonly timeColumn: string | null;
   /** Half-open, ISO 8601 UTC. */
   readonly window: { readonly start: string; readonly end: string } | null;
-  readonly split: { readonly type: 'time' | 'random'; readonly test: number; readonly validation: number };
+  readonly split: {
+    readonly type: 'time' | 'random';
+    readonly test: number;
+    readonly validation: number;
+    /** Column whose rows of one value stay in one part. */
+    readonly group?: string | undefined;
+    /** Train and validation rows get a `__fold` from 0 to one less. */
+    readonly folds?: number | undefined;
+  };
   readonly slices: readonly string[];
   readonly seed: number;
   /**

@@ -13,6 +13,8 @@ export interface TrainerSpec {
   readonly classes: readonly string[];
   readonly train: string;
   readonly validation: string;
+  /** Number of folds; column `__fold` of both files says from 0 in which a row is. Left out without cross-validation. */
+  readonly folds?: number;
   readonly params: Readonly<Record<string, string | number | boolean | null>>;
   readonly seed: number;
   readonly threads: number;
@@ -22,7 +24,7 @@ export interface TrainerSpec {
 
 /** What every run gives its trainer, in production and in a simulation alike. Paths are local. */
 export function trainerSpec(
-  { task, training }: ModelDocument,
+  { task, training, split }: ModelDocument,
   { features, classes }: { readonly features: readonly FeatureColumn[]; readonly classes: readonly string[] },
   paths: Pick<TrainerSpec, 'train' | 'validation' | 'output' | 'checkpoint'>,
 ): TrainerSpec {
@@ -35,6 +37,7 @@ export function trainerSpec(
       { name: '__label', type, role: 'label' as const },
     ],
     classes,
+    ...(split.folds === undefined ? {} : { folds: split.folds }),
     params: training.params,
     seed: training.seed,
     threads: training.limits.cpu,

@@ -73,8 +73,26 @@ function checkDatasetUse(model: ModelDocument, dataset: DatasetDocument, report:
       'warning',
     );
   }
+  if (model.split.type === 'random' && dataset.id === undefined && model.split.group === undefined) {
+    report(
+      ['split'],
+      `dataset ${dataset.name} names no \`id\`, so rows are split by their place: a correction moves them to other parts`,
+      'warning',
+    );
+  }
   if (model.split.test + model.split.validation >= 1)
     report(['split'], 'test and validation leave no rows to train on');
+}
+
+/** Columns that the document names, once the data is known. */
+function checkColumns(model: ModelDocument, columns: readonly SourceColumn[], report: Report): void {
+  const { group } = model.split;
+  if (group !== undefined && columns.length > 0 && !columns.some(({ name }) => name === group)) {
+    report(
+      ['split', 'group'],
+      `dataset ${model.dataset} has no column ${group}; it has ${columns.map(({ name }) => name).join(', ')}`,
+    );
+  }
 }
 
 function checkRollout(model: ModelDocument, report: Report): void {
@@ -179,6 +197,7 @@ export async function checkProject(
     checkMetrics(document, report);
     checkRollout(document, report);
     checkRetraining(document, schedules, report);
+    checkColumns(document, registered?.columns ?? [], report);
     await checkSql(document, files, registered?.columns ?? [], engine, report);
     if (
       ![...policies, ...known.policies].some((policy) =>

@@ -66,7 +66,7 @@ async function writeRows(task: Task, part: string, salt: number, count: number):
         i % 7 = 0 as holiday,
         case when i % 3 = 0 then null else cast(c * 10 as double) end as seats,
         b - 0.5 as always_known,
-        ${TASKS[task].label} as __label, i as __id
+        ${TASKS[task].label} as __label, i as __id, i % 5 as __fold
       from made order by i
     ) to '${join(folder, `${task}-${part}.parquet`)}' (format parquet)`);
 }
@@ -167,6 +167,55 @@ describe('learns', () => {
       .map((line) => JSON.parse(line) as { name: string; value: number });
     expect(values.filter((line) => line.name === 'roc_auc').at(-1)?.value).toBeGreaterThan(0.9);
   });
+});
+
+describe('cross-validation', () => {
+  const metricsOf = async (spec: TrainerSpec): Promise<ReadonlyMap<string, number>> => {
+    const lines = (await readFile(join(spec.output, 'metrics.jsonl'), 'utf8')).trim().split('\n');
+    return new Map(
+      lines.map((line) => JSON.parse(line) as { name: string; value: number }).map(({ name, value }) => [name, value]),
+    );
+  };
+
+  it.each([
+    { module: 'lightgbm', task: 'binary-classification', names: ['log_loss', 'roc_auc'] },
+    { module: 'sklearn', task: 'regression', names: ['rmse', 'mae'] },
+  ] as const)(
+    '$module reports means and deviations for a $task, and the same model as without',
+    async ({ module, task, names }) => {
+      const spec = { ...specOf(task, `folds-${module}`, module === 'lightgbm' ? { n_estimators: 20 } : {}), folds: 5 };
+      const ended = await runTrainer(command(module), spec);
+      expect(ended, ended.stderr).toMatchObject({ code: 0 });
+      const metrics = await metricsOf(spec);
+      expect([...metrics.keys()].filter((name) => name.startsWith('cv_')).sort()).toEqual(
+        names.flatMap((name) => [`cv_${name}_mean`, `cv_${name}_std`]).sort(),
+      );
+      const [first] = names;
+      // Five models of four fifths of the rows are about as good as the one of all.
+      const [mean, own] = [metrics.get(`cv_${first}_mean`) ?? 0, metrics.get(first) ?? 0];
+      expect(Math.abs(mean - own) / own).toBeLessThan(0.25);
+      expect(metrics.get(`cv_${first}_std`)).toBeGreaterThan(0);
+      const { folds, ...without } = spec;
+      expect(folds).toBe(5);
+      const plain = { ...without, output: `${spec.output}-plain` };
+      expect(await runTrainer(command(module), plain)).toMatchObject({ code: 0 });
+      expect(await digest(join(plain.output, 'model.onnx'))).toBe(await digest(join(spec.output, 'model.onnx')));
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'that finds its rows in one fold says so',
+    async () => {
+      const spec = { ...specOf('regression', 'one-fold'), folds: 3 };
+      const train = join(folder, 'one-fold.parquet');
+      await query(`copy (select * replace (0 as __fold) from '${spec.train}') to '${train}' (format parquet)`);
+      const ended = await runTrainer(command('sklearn'), { ...spec, train, validation: train });
+      expect(ended.code).toBe(2);
+      expect(ended.stderr).toMatch(/the rows are in 0 of them/);
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe('clear ends', () => {

@@ -14,6 +14,7 @@ export interface TrainerSpec {
   readonly classes: readonly string[];
   readonly train: string;
   readonly validation: string;
+  readonly folds?: number;
   readonly params: Readonly<Record<string, unknown>>;
   readonly seed: number;
   readonly threads: number;

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .spec import Column, InputError, Spec
+from .spec import FOLD, Column, InputError, Spec
 
 UNKNOWN_CODE = -1.0
 
@@ -27,7 +27,7 @@ class Rows:
 
 
 def read_table(path: Path, spec: Spec) -> pa.Table:
-    names = [feature.name for feature in spec.features] + [spec.label]
+    names = [feature.name for feature in spec.features] + [spec.label] + ([FOLD] if spec.folds else [])
     try:
         table = pq.read_table(path, columns=names)
     except (OSError, pa.ArrowException) as error:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .data import Encoding, Rows, learn_encoding, read_table, to_rows
+from .folds import cross_validate
 from .spec import InputError, Spec, read_spec
 
 
@@ -24,12 +25,29 @@ class Metrics:
 
     def __init__(self, path: Path):
         self._file = path.open("w", encoding="utf-8")
+        self._last_step = 0
 
     def write(self, step: int, name: str, value: float) -> None:
+        self._last_step = max(self._last_step, step)
         # NaN is not JSON; a metric that is not defined is left out.
         if np.isfinite(value):
             self._file.write(json.dumps({"step": step, "name": name, "value": float(value)}) + "\n")
             self._file.flush()
+
+    def write_last(self, values: dict[str, float]) -> None:
+        """What is known once training is over, at the step that it reached."""
+        for name, value in values.items():
+            self.write(max(1, self._last_step), name, value)
+
+
+class NoMetrics(Metrics):
+    """For models that only cross-validation sees."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, step: int, name: str, value: float) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -65,12 +83,27 @@ def _run(trainer: Trainer) -> None:
     train = to_rows(train_table, spec, encoding)
     if spec.is_classification and len(np.unique(train.labels)) < 2:
         raise InputError(f"the label {spec.label!r} has only one class in the train rows")
-    validation = to_rows(read_table(spec.validation, spec), spec, encoding)
-    trained = trainer(spec, encoding, train, validation, Metrics(spec.output / "metrics.jsonl"))
+    validation_table = read_table(spec.validation, spec)
+    validation = to_rows(validation_table, spec, encoding)
+    metrics = Metrics(spec.output / "metrics.jsonl")
+    trained = trainer(spec, encoding, train, validation, metrics)
     if not np.isfinite(trained.predictions).all():
         raise InputError("the model's predictions are not all finite")
+    if spec.folds:
+        metrics.write_last(_cross_validated(spec, trainer, pa.concat_tables([train_table, validation_table])))
     _write_predictions(spec, trained.predictions)
     _write_whole(spec.output / "model.onnx", lambda path: path.write_bytes(trained.onnx))
+
+
+def _cross_validated(spec: Spec, trainer: Trainer, table: pa.Table) -> dict[str, float]:
+    def fit(rest: pa.Table, part: pa.Table) -> np.ndarray:
+        encoding = learn_encoding(rest, spec)
+        rows, held = to_rows(rest, spec, encoding), to_rows(part, spec, encoding)
+        if spec.is_classification and len(np.unique(rows.labels)) < 2:
+            raise InputError("cross-validation: the rows outside of a fold have only one class; take fewer folds")
+        return trainer(spec, encoding, rows, held, NoMetrics()).predictions
+
+    return cross_validate(spec, table, fit)
 
 
 def _write_predictions(spec: Spec, predictions: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 TASKS = ("binary-classification", "multiclass-classification", "regression")
 FEATURE_TYPES = ("float64", "int64", "string", "bool")
 OUTPUT_NAMES = ("probabilities", "prediction")
+FOLD = "__fold"
 
 
 class InputError(Exception):
@@ -34,6 +35,8 @@ class Spec:
     threads: int
     output: Path
     checkpoint: Path | None
+    # Folds of cross-validation, 0 without: column FOLD of both files says in which a row is.
+    folds: int = 0
 
     @property
     def is_classification(self) -> bool:
@@ -93,7 +96,17 @@ def parse_spec(raw: dict[str, Any]) -> Spec:
         threads=max(1, int(threads)),
         output=Path(_field(raw, "output", str)),
         checkpoint=Path(checkpoint) if checkpoint else None,
+        folds=_folds(raw),
     )
+
+
+def _folds(raw: dict[str, Any]) -> int:
+    folds = raw.get("folds")
+    if folds is None:
+        return 0
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+        raise InputError(f"spec.folds is {folds!r}; it must be a whole number of at least 2")
+    return folds
 
 
 def _check_classes(task: str, classes: tuple[str, ...]) -> None:

@@ -10,9 +10,9 @@ import { checkFeatures, columnsOfExpression, modelFeature, rawFeature } from './
 import { messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { alwaysOnChecks } from './snapshot-checks.ts';
 import { knownLabel, type Label, labelOf } from './snapshot-label.ts';
+import { type Split, splitRows } from './snapshot-split.ts';
 import { sourceItems } from './source.ts';
 import { relationOf } from './sql-text.ts';
-import { isoOf } from './types.ts';
 
 const REFERENCE_ROWS = 50_000;
 type Part = 'train' | 'validation' | 'test';
@@ -29,7 +29,9 @@ async function planOf(request: SnapshotRequest): Promise<Plan> {
   const [first] = request.files;
   if (first === undefined) throw new DataProblem('empty', 'the dataset version has no file');
   const columns = await columnsOf(first);
-  const named = [request.idColumn, request.timeColumn, ...request.slices].filter((name) => name !== null);
+  const named = [request.idColumn, request.timeColumn, request.split.group, ...request.slices].filter(
+    (name) => name != null,
+  );
   for (const name of named) {
     if (!columns.some((column) => column.name === name))
       throw new DataProblem('missing_column', `the dataset has no column ${name}`, name);
@@ -53,39 +55,6 @@ async function planOf(request: SnapshotRequest): Promise<Plan> {
   };
 }
 
-/** A number in [0, 1) that only the text decides, on every machine and in every release. */
-const hashShare = (text: string): string =>
-  `(CAST('0x' || substr(md5(${text}), 1, 13) AS BIGINT) / 4503599627370496.0)`;
-
-/**
- * The part of a row of `kept`. Random: by the id alone, not by the seed, so that a row that once was test stays test, and a
- * champion has never seen the rows that it is compared on.
- */
-async function partSql(
-  session: Session,
-  request: SnapshotRequest,
-): Promise<{ readonly sql: string; readonly testStart: string | null }> {
-  const { type, test, validation } = request.split;
-  if (type === 'random') {
-    const share = hashShare('coalesce(__id, CAST(__row AS VARCHAR))');
-    return {
-      sql: `CASE WHEN ${share} < ${test} THEN 'test' WHEN ${share} < ${test + validation} THEN 'validation' ELSE 'train' END`,
-      testStart: null,
-    };
-  }
-  // quantile_disc gives a time that occurs; all rows of that time go to the later part.
-  const cut = (share: number): string =>
-    share > 0 ? `quantile_disc(__time, ${Math.max(0, 1 - share)})` : 'NULL::TIMESTAMP';
-  const [row] = await session.rows(
-    `SELECT CAST(t AS VARCHAR) AS test, CAST(v AS VARCHAR) AS validation, ${isoOf('t')} AS iso FROM (SELECT ${cut(test)} AS t, ${cut(test + validation)} AS v FROM kept)`,
-  );
-  const from = (text: unknown): string =>
-    typeof text === 'string' ? `__time >= CAST(${quoteText(text)} AS TIMESTAMP)` : 'false';
-  const sql = `CASE WHEN ${test > 0 ? from(row?.test) : 'false'} THEN 'test' WHEN ${from(row?.validation)} THEN 'validation' ELSE 'train' END`;
-  const iso = row?.iso;
-  return { sql, testStart: test > 0 && typeof iso === 'string' ? iso : null };
-}
-
 /** Table `kept`: rows of the window with a known label, and view `source` of their columns. Counts rows without a time. */
 async function keepRows(
   session: Session,
@@ -96,6 +65,8 @@ async function keepRows(
   const names = plan.columns.map(({ name }) => quoteName(name)).join(', ');
   const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
   const id = idColumn === null ? 'NULL::VARCHAR' : `CAST(${quoteName(idColumn)} AS VARCHAR)`;
+  const group =
+    request.split.group === undefined ? 'NULL::VARCHAR' : `CAST(${quoteName(request.split.group)} AS VARCHAR)`;
   const rows = `(SELECT ${names}, row_number() OVER () - 1 AS __row FROM ${parquetOf(request.files)}) AS source`;
   const [described] = await session.rows(`DESCRIBE SELECT (\n${request.labelSql}\n) AS label FROM ${rows}`);
   const labelType = String(described?.column_type);
@@ -110,7 +81,7 @@ async function keepRows(
   }
   try {
     await session.run(
-      `CREATE TEMP TABLE kept AS SELECT * FROM (SELECT ${names}, __row, ${id} AS __id, ${time} AS __time, ${label} AS __label_raw FROM ${rows}) WHERE ${conditions.join(' AND ')}`,
+      `CREATE TEMP TABLE kept AS SELECT * FROM (SELECT ${names}, __row, ${id} AS __id, ${time} AS __time, ${group} AS __group, ${label} AS __label_raw FROM ${rows}) WHERE ${conditions.join(' AND ')}`,
     );
   } catch (error) {
     throw new DataProblem('label', `label.sql cannot be computed on this data: ${messageOf(error)}`);
@@ -127,7 +98,7 @@ async function joinFeatures(
   request: SnapshotRequest,
   plan: Plan,
   label: Label,
-  part: string,
+  { part, fold }: Split,
 ): Promise<void> {
   try {
     await session.run(
@@ -139,14 +110,27 @@ async function joinFeatures(
   const slices = request.slices.map(
     (name) => `CAST(kept.${quoteName(name)} AS VARCHAR) AS ${quoteName(`__slice_${name}`)}`,
   );
-  const keys = ['kept.__row', 'kept.__id', 'kept.__time', `${label.sql} AS __label`, `${part} AS __part`, ...slices];
+  const keys = [
+    'kept.__row',
+    'kept.__id',
+    'kept.__time',
+    `${label.sql} AS __label`,
+    `${part} AS __part`,
+    ...(fold === null ? [] : [`${fold} AS __fold`]),
+    ...slices,
+  ];
   // Both sides have one row for each row of `kept`, in its order: features.sql is one SELECT without anything that filters or sorts.
   await session.run(
     `CREATE TEMP TABLE joined AS SELECT ${keys.join(', ')}, features.* FROM kept POSITIONAL JOIN features`,
   );
 }
 
-async function writeParts(session: Session, request: SnapshotRequest, plan: Plan, part: string): Promise<void> {
+async function writeParts(
+  session: Session,
+  request: SnapshotRequest,
+  plan: Plan,
+  { part, fold }: Split,
+): Promise<void> {
   const copy = (query: string, name: string): Promise<void> =>
     session.run(
       `COPY (${query}) TO ${quoteText(join(request.output, `${name}.parquet`))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)`,
@@ -154,7 +138,9 @@ async function writeParts(session: Session, request: SnapshotRequest, plan: Plan
   const slices = request.slices.map((name) => quoteName(`__slice_${name}`));
   const items = ['__id', '__time', ...plan.features.map(modelFeature), '__label', ...slices].join(', ');
   for (const name of ['train', 'validation', 'test'] satisfies Part[]) {
-    await copy(`SELECT ${items} FROM joined WHERE __part = '${name}'`, name);
+    // The test part is never trained on, so it has no folds.
+    const own = fold === null || name === 'test' ? items : `${items}, __fold`;
+    await copy(`SELECT ${own} FROM joined WHERE __part = '${name}'`, name);
   }
   const wanted = new Set([request.idColumn, request.timeColumn, ...plan.source.map(({ name }) => name)]);
   const reference = plan.columns.filter(({ name }) => wanted.has(name)).map(({ name }) => quoteName(name));
@@ -177,8 +163,8 @@ export async function snapshot(request: SnapshotRequest): Promise<SnapshotFiles>
   return withSession({ files: request.files, folders: [request.output] }, async (session) => {
     const { labelType, untimed } = await keepRows(session, request, plan);
     const label = await labelOf(session, request.task, labelType);
-    const { sql: part, testStart } = await partSql(session, request);
-    await joinFeatures(session, request, plan, label, part);
+    const split = await splitRows(session, request);
+    await joinFeatures(session, request, plan, label, split);
     const rows = await partRows(session);
     const failures: CheckFailure[] = [
       ...(await alwaysOnChecks(session, { request, features: plan.features, classes: label.classes, rows })),
@@ -192,7 +178,23 @@ export async function snapshot(request: SnapshotRequest): Promise<SnapshotFiles>
         examples: [],
       });
     }
-    if (!failures.some(({ severity }) => severity === 'block')) await writeParts(session, request, plan, part);
-    return { features: plan.features, source: plan.source, classes: label.classes, rows, testStart, failures };
+    if (split.leftOut > 0) {
+      failures.push({
+        check: 'group_over_time',
+        column: request.split.group ?? null,
+        severity: 'warn',
+        detail: `${split.leftOut} rows were left out because their ${request.split.group} has later rows in a later part`,
+        examples: [],
+      });
+    }
+    if (!failures.some(({ severity }) => severity === 'block')) await writeParts(session, request, plan, split);
+    return {
+      features: plan.features,
+      source: plan.source,
+      classes: label.classes,
+      rows,
+      testStart: split.testStart,
+      failures,
+    };
   });
 }
