@@ -1,10 +1,18 @@
 /** What is said of the files of an arrival before they become a version; `refit data check` says the same. */
-import type { CheckFailure, SourceColumn } from '../src/contracts/data.ts';
+import type { CheckFailure, DataProfile, SourceColumn } from '../src/contracts/data.ts';
 import type { DatasetDocument } from '../src/contracts/documents.ts';
-import { schemaProblem } from '../src/domain/dataset.ts';
-import { type DataEngine, DataProblem } from '../src/ports/data.ts';
+import { judgeSchema } from '../src/domain/schema.ts';
+import { type CheckRequest, type DataEngine, DataProblem } from '../src/ports/data.ts';
 
-export interface Arrival {
+/** The version before an arrival. */
+export interface VersionBefore {
+  readonly columns: readonly SourceColumn[];
+  readonly profile: DataProfile | null;
+  /** Files whose partitions the arrival leaves as they are. */
+  readonly kept: CheckRequest['kept'];
+}
+
+export interface Arrival extends Pick<CheckRequest, 'others' | 'arrivedAt'> {
   readonly document: DatasetDocument;
   /** Converted files; `path` is local. */
   readonly files: readonly {
@@ -13,25 +21,52 @@ export interface Arrival {
     readonly rows: number;
     readonly columns: readonly SourceColumn[];
   }[];
-  /** Columns of the version before; null for the first one. */
-  readonly columns: readonly SourceColumn[] | null;
+  /** Null for the first version. */
+  readonly before: VersionBefore | null;
 }
 
-/** @throws DataProblem where the files cannot be checked further: no rows, or another schema */
+/** Datasets whose newest version the checks of a document look into. */
+export const datasetsLookedInto = (document: DatasetDocument): readonly string[] => [
+  ...new Set(document.expect.flatMap((one) => (one.type === 'foreign_key' ? [one.dataset] : []))),
+];
+
+/** Columns of a file whose type is not the expected one, for lack of any value perhaps. */
+function suspicious(known: readonly SourceColumn[], found: readonly SourceColumn[]): readonly string[] {
+  const types = new Map(known.map(({ name, type }) => [name.toLowerCase(), type]));
+  return found.flatMap(({ name, type }) => {
+    const expected = types.get(name.toLowerCase());
+    return expected !== undefined && expected !== type ? [name] : [];
+  });
+}
+
+/** @throws DataProblem where there is nothing to check: no rows */
 export async function judgeArrival(
   engine: DataEngine,
-  { document, files, columns: known }: Arrival,
+  { document, files, before, others, arrivedAt }: Arrival,
 ): Promise<{ readonly columns: readonly SourceColumn[]; readonly failures: readonly CheckFailure[] }> {
   if (files.every(({ rows }) => rows === 0))
     throw new DataProblem('empty', `${files.map(({ uri }) => uri).join(', ')}: no rows`);
-  const columns = known ?? files[0]?.columns ?? [];
-  for (const file of files) {
-    const problem = schemaProblem(columns, file.columns, [document.id, document.time], file.uri);
-    if (problem) throw new DataProblem('schema', problem.detail, problem.column);
-  }
-  const failures = await engine.check(
-    files.map(({ path }) => path),
-    document.expect,
-  );
-  return { columns, failures };
+  const declared = document.columns ?? {};
+  const known = [
+    ...(before?.columns ?? files[0]?.columns ?? []),
+    ...Object.entries(declared).flatMap(([name, type]) => (type === 'ignored' ? [] : [{ name, type }])),
+  ];
+  const { columns, failures } = judgeSchema({
+    declared,
+    before: before?.columns ?? null,
+    files: await Promise.all(
+      files.map(async ({ uri, path, columns: found }) => ({
+        ...{ uri, columns: found, empty: await engine.emptyColumns(path, suspicious(known, found)) },
+      })),
+    ),
+    keys: [document.id, document.time].filter((name) => name !== undefined),
+  });
+  // Checks of a column that is not there, or is something else, would only repeat that.
+  if (failures.some(({ severity }) => severity === 'block')) return { columns, failures };
+  const found = await engine.check({
+    ...{ files: files.map(({ path }) => path), columns, expectations: document.expect },
+    ...{ idColumn: document.id ?? null, timeColumn: document.time ?? null },
+    ...{ kept: before?.kept ?? [], before: before?.profile ?? null, others, arrivedAt },
+  });
+  return { columns, failures: [...failures, ...found] };
 }

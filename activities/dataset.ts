@@ -1,6 +1,7 @@
 /** Ingestion: bytes are copied into the store, checked as far as no label is needed, and become one version for each event. */
 import { join } from 'node:path';
-import type { DataFile, DatasetManifest, SourceColumn } from '../src/contracts/data.ts';
+import type { DataFile, DataProfile, DatasetManifest, SourceColumn } from '../src/contracts/data.ts';
+import type { DatasetDocument } from '../src/contracts/documents.ts';
 import { type DataArrived, dataArrivedSchema } from '../src/contracts/events.ts';
 import type { IngestResult } from '../src/contracts/messages.ts';
 import { DATA_FORMATS, type DataFormat } from '../src/contracts/values.ts';
@@ -10,7 +11,8 @@ import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../src/domain/formats.
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { DataProblem } from '../src/ports/data.ts';
 import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
-import { judgeArrival } from './arrival.ts';
+import { readJson } from '../src/ports/store.ts';
+import { datasetsLookedInto, judgeArrival, type VersionBefore } from './arrival.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
@@ -25,6 +27,8 @@ function formatOf(uri: string, given: DataFormat | undefined): DataFormat {
     `${uri}: the format cannot be told from the name (${FORMAT_ENDINGS}); give the event a format (${DATA_FORMATS.join(', ')})`,
   );
 }
+
+type Grown = Extract<Growth, { status: 'grown' }>;
 
 export function createDatasetActivities({ registry, store, engine, messenger, surroundings }: Ports) {
   async function takeFile(
@@ -65,27 +69,50 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     return { file, columns: converted.columns };
   }
 
+  async function versionBefore(manifest: DatasetManifest, growth: Grown): Promise<VersionBefore> {
+    const kept = growth.files.filter((file) => !growth.arrived.includes(file));
+    return {
+      columns: manifest.columns,
+      profile: manifest.profile === undefined ? null : await readJson<DataProfile>(store, manifest.profile),
+      kept: await Promise.all(
+        kept.map(async ({ digest, partition }) => ({ path: await store.pathOf(digest), partition })),
+      ),
+    };
+  }
+
+  async function filesOfOthers(document: DatasetDocument): Promise<ReadonlyMap<string, readonly string[]>> {
+    const others = new Map<string, readonly string[]>();
+    for (const name of datasetsLookedInto(document)) {
+      const version = await registry.latestDatasetVersion(name);
+      if (version)
+        others.set(name, await Promise.all(version.manifest.files.map(({ digest }) => store.pathOf(digest))));
+    }
+    return others;
+  }
+
   async function checked(
     record: DatasetRecord,
     arrived: DataArrived,
     taken: readonly { readonly file: DataFile; readonly columns: readonly SourceColumn[] }[],
     latest: DatasetVersionRecord | undefined,
-    growth: Extract<Growth, { status: 'grown' }>,
-    key: string,
+    growth: Grown,
+    { key, arrivedAt }: { readonly key: string; readonly arrivedAt: string },
   ): Promise<DatasetManifest | { readonly rejected: string }> {
     const { name, document } = record;
     const files = taken.map((one) => one.file);
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
     if (arrived.rows !== undefined && arrived.rows !== rows)
       throw new DataProblem('rows', `the event says ${arrived.rows} rows, the files have ${rows}`);
-    const { columns, failures } = await judgeArrival(engine, {
-      document,
-      files: await Promise.all(
-        taken.map(async ({ file, columns }) => ({
+    const fresh = await Promise.all(
+      taken
+        .filter(({ file }) => growth.arrived.includes(file))
+        .map(async ({ file, columns }) => ({
           ...{ uri: file.uri, path: await store.pathOf(file.digest), rows: file.rows, columns },
         })),
-      ),
-      columns: latest?.manifest.columns ?? null,
+    );
+    const before = latest && (await versionBefore(latest.manifest, growth));
+    const { columns, failures } = await judgeArrival(engine, {
+      ...{ document, files: fresh, before: before ?? null, arrivedAt, others: await filesOfOthers(document) },
     });
     const warnings = failures.filter((failure) => failure.severity === 'warn');
     if (warnings.length > 0) {
@@ -100,10 +127,20 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     }
     const rejected = blockingRejection(failures);
     if (rejected !== null) return { rejected };
-    return manifestOf({ dataset: name, version: (latest?.version ?? 0) + 1, columns, event: key }, growth.files);
+    const paths = [...(before?.kept ?? []), ...fresh].map(({ path }) => path);
+    const profile = await store.putBytes(Buffer.from(canonicalJson(await engine.profile(paths, columns))));
+    return manifestOf(
+      { dataset: name, version: (latest?.version ?? 0) + 1, columns, event: key, profile },
+      growth.files,
+    );
   }
 
-  async function commit(record: DatasetRecord, arrived: DataArrived, key: string): Promise<IngestResult> {
+  async function commit(
+    record: DatasetRecord,
+    arrived: DataArrived,
+    key: string,
+    arrivedAt: string,
+  ): Promise<IngestResult> {
     return surroundings.scratch(async (folder) => {
       const taken = [];
       for (const [index, uri] of arrived.uris.entries())
@@ -113,7 +150,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         const files = taken.map((one) => one.file);
         const growth = grow(latest?.manifest.files ?? [], files, arrived.partition ?? null, latest?.version ?? 0);
         if (growth.status === 'unchanged') return { status: 'refused', reason: growth.reason };
-        const manifest = await checked(record, arrived, taken, latest, growth, key);
+        const manifest = await checked(record, arrived, taken, latest, growth, { key, arrivedAt });
         if ('rejected' in manifest) return { status: 'refused', reason: manifest.rejected };
         const manifestDigest = await store.putBytes(Buffer.from(canonicalJson(manifest)));
         const newRows = growth.arrived.reduce((sum, file) => sum + file.rows, 0);
@@ -153,7 +190,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       if (event.settled && settled) return { status: 'refused', reason: settled.reason ?? 'refused' };
       const arrived = dataArrivedSchema.parse((JSON.parse(event.body) as { data: unknown }).data);
       try {
-        return await beating(() => commit(record, arrived, key));
+        return await beating(() => commit(record, arrived, key, event.receivedAt));
       } catch (error) {
         if (!(error instanceof DataProblem)) throw error;
         return { status: 'refused', reason: rejection({ ...error, detail: error.message }) };

@@ -35,6 +35,7 @@ export function createSnapshotActivities(ports: Ports) {
     );
     const files = await engine.snapshot({
       files: paths,
+      columns: version.manifest.columns,
       featuresSql: await featuresText(ports, record),
       labelSql: document.label.sql,
       task: document.task,
@@ -51,6 +52,9 @@ export function createSnapshotActivities(ports: Ports) {
     const put = async (name: string, rows: number): Promise<SnapshotPart> => ({
       digest: (await store.putFile(join(folder, name))).digest,
       rows,
+    });
+    const profile = await engine.profile([join(folder, 'train.parquet')], files.features, {
+      ...{ task: document.task, classes: files.classes.length },
     });
     const manifest: SnapshotManifest = {
       model: record.name,
@@ -69,6 +73,7 @@ export function createSnapshotActivities(ports: Ports) {
       },
       reference: (await put('reference.parquet', 0)).digest,
       testSource: (await put('test_source.parquet', files.rows.test)).digest,
+      profile: await store.putBytes(Buffer.from(canonicalJson(profile))),
     };
     return { manifest, files };
   }

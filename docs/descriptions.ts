@@ -15,14 +15,20 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'Dataset.owner': 'Who answers for it; only shown',
   'Dataset.description': 'What a row is; only shown',
   'Dataset.expect': 'Checks of the files of each arrival, before they become a version',
-  'Dataset.expect[].unique': 'No value of the column is there twice in the files of one arrival. Nulls are left aside.',
+  'Dataset.expect[].unique':
+    'No value of the column is there twice, in the files of an arrival or in a partition that stays. Nulls are left aside. The `id` is always checked so.',
   'Dataset.expect[].not_null': 'The column has no null.',
   'Dataset.expect[].null_share': 'At most a share of the column is null.',
   'Dataset.expect[].between':
-    'The numbers of the column lie in a closed range. NaN lies in none; nulls are left aside.',
+    'The numbers or times of the column lie in a closed range. NaN lies in none; nulls are left aside.',
   'Dataset.expect[].in': 'The values of the column are among these. Nulls are left aside.',
   'Dataset.expect[].matches':
     'The texts of the column match a regular expression. It looks anywhere in the text: anchor it with `^` and `$`. Nulls are left aside.',
+  'Dataset.expect[].like_reference':
+    'The values are distributed as in the version before, over the bins of its profile (deciles, or the most frequent values). The first version passes, and so does an arrival of fewer than 200 rows.',
+  'Dataset.expect[].freshness': 'The newest event time is not older than this when the event arrives.',
+  'Dataset.expect[].foreign_key': 'Each value is in a column of another dataset. Nulls are left aside.',
+  'Dataset.expect[].sql': 'A condition of your own holds for each row.',
   'Dataset.expect[].rows': 'The files of one arrival have so many rows together.',
   ...Object.fromEntries(
     ['unique', 'not_null', 'null_share', 'between', 'in', 'matches'].map((type) => [

@@ -31,6 +31,8 @@ export interface DatasetManifest {
   readonly maxTime: string | null;
   /** Key of the event that made it, or `refit/erasure N`. Absent in manifests of 0.1.0. */
   readonly event?: string;
+  /** Digest of the DataProfile of all rows; manifests of earlier releases lack it. */
+  readonly profile?: string;
 }
 
 /** A failed check, by name, with what a person needs to find the rows. */
@@ -39,7 +41,58 @@ export interface CheckFailure {
   readonly column: string | null;
   readonly severity: 'block' | 'warn';
   readonly detail: string;
+  /** Up to five: a value of the column, and the id of a row that has it. No other column is shown. */
   readonly examples: readonly string[];
+  /** Values or rows that break the check, and their share of all rows; left out where a check is not about rows. */
+  readonly count?: number;
+  readonly share?: number;
+}
+
+/** Equal-width or quantile bins of numbers; times are milliseconds since 1970. `counts[i]` lies in (bounds[i-1], bounds[i]]. */
+export interface Bins {
+  readonly bounds: readonly number[];
+  readonly counts: readonly number[];
+}
+
+/** How a feature goes with the label, over the same bins as `ColumnProfile.bins`. */
+export interface LabelRelation {
+  /** Area under the ROC curve of the feature alone; numeric features of a binary label. */
+  readonly auc: number | null;
+  /** Pearson's; numeric features of a regression. */
+  readonly correlation: number | null;
+  readonly cramersV: number | null;
+  /** In nats. */
+  readonly mutualInformation: number;
+}
+
+/** What is known of a column. NaN and infinities are counted apart and are in no other figure. */
+export interface ColumnProfile {
+  readonly name: string;
+  readonly type: ColumnType;
+  readonly nulls: number;
+  readonly notFinite: number;
+  /** Exact, unless `estimated`: then by HyperLogLog, within a few percent. */
+  readonly distinct: { readonly values: number; readonly estimated: boolean };
+  /** Numbers; times as ISO 8601; null for texts, whose least and greatest are often someone's name. */
+  readonly min: number | string | null;
+  readonly max: number | string | null;
+  /** Numbers only. The deviation is that of a sample (n - 1). */
+  readonly mean: number | null;
+  readonly std: number | null;
+  /** At PROFILE_SHARES, interpolated as numpy does by default; empty where there is no number or time. */
+  readonly quantiles: readonly number[];
+  readonly histogram: Bins | null;
+  /** Bins by the deciles, which an arrival is compared on. The last count is of what lies above. */
+  readonly bins: Bins | null;
+  /** Most frequent values of texts, bools and whole numbers that repeat. */
+  readonly top: readonly { readonly value: string; readonly count: number }[];
+  readonly relation?: LabelRelation;
+}
+
+/** A profile of the rows of a dataset version, or of the train part of a snapshot. */
+export interface DataProfile {
+  readonly rows: number;
+  readonly columns: readonly ColumnProfile[];
 }
 
 export interface FeatureColumn {
@@ -74,6 +127,8 @@ export interface SnapshotManifest {
    * with other features is judged on it.
    */
   readonly testSource: string;
+  /** Digest of the DataProfile of the features over the train part; snapshots of earlier releases lack it. */
+  readonly profile?: string;
 }
 
 /** Parquet with `__id`, `__time`, the features, `__label`, the slice columns as `__slice_NAME`, and `__fold` in train and validation where the split has folds. */

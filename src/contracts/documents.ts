@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { durationSchema } from './duration.ts';
 import { nameSchema } from './events.ts';
-import { METRICS, TASKS } from './values.ts';
+import { COLUMN_TYPES, METRICS, TASKS } from './values.ts';
 
 export const API_VERSION = 'refit.dev/v1';
 
@@ -13,17 +13,15 @@ const severity = z
   .default('block')
   .describe('block: the data is rejected; warn: it is only told');
 
+/** A number, or a time such as 2013-07-04 or 2013-07-04T17:00:00Z. */
+const bound = z.union([z.number(), z.iso.date(), z.iso.datetime({ offset: true })]);
+const checked = column.describe('Column that is checked');
+
 export const expectationSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('unique'), column, severity }),
   z.strictObject({ type: z.literal('not_null'), column, severity }),
   z.strictObject({ type: z.literal('null_share'), column, max: share, severity }),
-  z.strictObject({
-    type: z.literal('between'),
-    column,
-    min: z.number().optional(),
-    max: z.number().optional(),
-    severity,
-  }),
+  z.strictObject({ type: z.literal('between'), column, min: bound.optional(), max: bound.optional(), severity }),
   z.strictObject({
     type: z.literal('in'),
     column,
@@ -35,6 +33,35 @@ export const expectationSchema = z.discriminatedUnion('type', [
     type: z.literal('rows'),
     min: z.int().nonnegative().optional(),
     max: z.int().nonnegative().optional(),
+    severity,
+  }),
+  z.strictObject({
+    type: z.literal('like_reference').describe('Tells the checks apart'),
+    column: column.optional().describe('Column that is checked; all but id and time when left out'),
+    max: z
+      .number()
+      .gt(0)
+      .max(1)
+      .default(0.1)
+      .describe('Largest Jensen-Shannon distance (base 2) between the arrival and the version before'),
+    severity,
+  }),
+  z.strictObject({
+    type: z.literal('freshness').describe('Tells the checks apart'),
+    max_age: durationSchema.describe('How old the newest event time may be when the event arrives'),
+    severity,
+  }),
+  z.strictObject({
+    type: z.literal('foreign_key').describe('Tells the checks apart'),
+    column: checked,
+    dataset: nameSchema.describe('Dataset whose newest version must have each value'),
+    references: column.describe('Its column that has them'),
+    severity,
+  }),
+  z.strictObject({
+    type: z.literal('sql').describe('Tells the checks apart'),
+    name: nameSchema.describe('How messages name the check'),
+    sql: z.string().min(1).max(10_000).describe('A condition on a row, under the rules of `label.sql`; null passes'),
     severity,
   }),
 ]);
@@ -76,6 +103,12 @@ export const datasetSchema = z.strictObject({
   description: z.string().optional(),
   id: column.optional().describe('Column that names a row; needed for labels that arrive later'),
   time: column.optional().describe('Column with the event time; needed for windows, split by time and monitoring'),
+  columns: z
+    .record(column, z.enum([...COLUMN_TYPES, 'ignored']))
+    .optional()
+    .describe(
+      'Types by column, where the first version shall not decide. A column that is named later becomes part of the dataset; one that is `ignored` may come or not, and is no part of it',
+    ),
   expect: z.array(expectationSchema).default([]),
   csv: csvSchema.optional().describe('How CSV files are written; what is left out is detected in each file'),
 });

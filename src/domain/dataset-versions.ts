@@ -60,7 +60,7 @@ export function grow(
 
 /** The manifest's figures that follow from its files. */
 export function manifestOf(
-  facts: Pick<DatasetManifest, 'dataset' | 'version' | 'columns' | 'event'>,
+  facts: Pick<DatasetManifest, 'dataset' | 'version' | 'columns' | 'event' | 'profile'>,
   files: readonly DataFile[],
 ): DatasetManifest {
   const times = files.map((file) => file.maxTime).filter((time) => time !== null);

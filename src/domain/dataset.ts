@@ -1,35 +1,5 @@
-/** The schema that a dataset's first version fixed, and the window of a run. Pure. */
-import type { DataFile, SourceColumn } from '../contracts/data.ts';
-
-/** Why a file does not fit the dataset; null when it does. Columns that the dataset does not know are left aside. */
-export function schemaProblem(
-  expected: readonly SourceColumn[],
-  found: readonly SourceColumn[],
-  named: readonly (string | undefined)[],
-  uri: string,
-): { readonly column: string; readonly detail: string } | null {
-  const types = new Map(found.map((column) => [column.name, column.type]));
-  for (const name of named) {
-    if (name !== undefined && !types.has(name))
-      return {
-        column: name,
-        detail: `${uri} lacks column ${name}, which the Dataset document names; it has ${[...types.keys()].join(', ')}`,
-      };
-  }
-  for (const column of expected) {
-    const type = types.get(column.name);
-    if (type === undefined)
-      return { column: column.name, detail: `${uri} lacks column ${column.name} (${column.type})` };
-    // Widening is no loss: whole numbers are read as such into a column of floats.
-    if (type !== column.type && !(type === 'int64' && column.type === 'float64')) {
-      return {
-        column: column.name,
-        detail: `${uri} has column ${column.name} as ${type}, the dataset has it as ${column.type}`,
-      };
-    }
-  }
-  return null;
-}
+/** The window of a run. Pure. */
+import type { DataFile } from '../contracts/data.ts';
 
 /**
  * The half-open window that ends with the newest event time. A window counts back from the data, not from today; its end lies

@@ -1,5 +1,5 @@
 /** What the stages need from the data engine and the ONNX runtime: files in, files and numbers out. Paths are local scratch. */
-import type { CheckFailure, FeatureColumn, SourceColumn } from '../contracts/data.ts';
+import type { CheckFailure, DataProfile, FeatureColumn, SourceColumn } from '../contracts/data.ts';
 import type { CsvDialect, Expectation } from '../contracts/documents.ts';
 import type { Comparison, Evaluation } from '../contracts/evaluation.ts';
 import type { DataFormat, Metric, Task } from '../contracts/values.ts';
@@ -26,9 +26,35 @@ export interface ConvertedFile {
   readonly maxTime: string | null;
 }
 
+export interface CheckRequest {
+  /** Parquet files of the arrival. */
+  readonly files: readonly string[];
+  /** The schema of the dataset. */
+  readonly columns: readonly SourceColumn[];
+  readonly expectations: readonly Expectation[];
+  readonly idColumn: string | null;
+  readonly timeColumn: string | null;
+  /** Files of the version before whose partitions stay: no id of theirs may come again. */
+  readonly kept: readonly { readonly path: string; readonly partition: string }[];
+  /** Profile of the version before; null for the first one. */
+  readonly before: DataProfile | null;
+  /** Files of the newest version of each dataset that a `foreign_key` names; a dataset without a version is not there. */
+  readonly others: ReadonlyMap<string, readonly string[]>;
+  /** When the event arrived; null where nothing arrives. */
+  readonly arrivedAt: string | null;
+}
+
+/** The column `__label` of a part of a snapshot. */
+export interface ProfileLabel {
+  readonly task: Task;
+  readonly classes: number;
+}
+
 export interface SnapshotRequest {
   /** Parquet files of the dataset version, oldest first. */
   readonly files: readonly string[];
+  /** The schema of the dataset version. @default the columns of the first file */
+  readonly columns?: readonly SourceColumn[];
   readonly featuresSql: string;
   readonly labelSql: string;
   readonly task: Task;
@@ -92,8 +118,16 @@ export interface DataEngine {
    * @throws DataProblem
    */
   convert(input: ConvertRequest): Promise<ConvertedFile>;
-  /** Evaluates expectations over all files together in as few passes as possible. */
-  check(files: readonly string[], expectations: readonly Expectation[]): Promise<readonly CheckFailure[]>;
+  /** What is wrong with the files of an arrival, taken together: what is expected of them, and what is always looked at. */
+  check(request: CheckRequest): Promise<readonly CheckFailure[]>;
+  /** A profile of all rows of the files; with a label also how each column goes with it. */
+  profile(
+    files: readonly string[],
+    columns: readonly SourceColumn[],
+    label?: ProfileLabel | null,
+  ): Promise<DataProfile>;
+  /** Those of the columns that have no value in the file. */
+  emptyColumns(path: string, names: readonly string[]): Promise<readonly string[]>;
   /** Columns of a Parquet file in Refit's types. */
   columns(path: string): Promise<readonly SourceColumn[]>;
   /**

@@ -119,6 +119,55 @@ function checkRetraining({ retraining, training }: ModelDocument, schedules: Sch
   }
 }
 
+/** Registered columns and those that the document declares; none where nothing is registered: then only texts are checked. */
+function declaredToo(
+  columns: readonly SourceColumn[],
+  { columns: declared }: DatasetDocument,
+): readonly SourceColumn[] {
+  if (columns.length === 0) return [];
+  const has = (name: string): boolean => columns.some((column) => column.name.toLowerCase() === name.toLowerCase());
+  const more = Object.entries(declared ?? {}).flatMap(([name, type]) =>
+    type === 'ignored' || has(name) ? [] : [{ name, type }],
+  );
+  return [...columns, ...more];
+}
+
+async function checkExpectations(
+  dataset: DatasetDocument,
+  known: readonly string[],
+  columns: readonly SourceColumn[],
+  engine: DataEngine,
+  report: Report,
+): Promise<void> {
+  for (const [name, type] of Object.entries(dataset.columns ?? {})) {
+    const key = [dataset.id, dataset.time].some((one) => one?.toLowerCase() === name.toLowerCase());
+    if (type === 'ignored' && key)
+      report(['columns', name], `${name} is the id or the time of the dataset: it cannot be ignored`);
+    if (type !== 'timestamp' && name.toLowerCase() === dataset.time?.toLowerCase())
+      report(['columns', name], `${name} is the time of the dataset: its type is timestamp`);
+  }
+  for (const [index, one] of dataset.expect.entries()) {
+    if (one.type === 'foreign_key' && !known.includes(one.dataset)) {
+      const list = known.join(', ') || 'none';
+      report(
+        ['expect', index, 'dataset'],
+        `dataset ${one.dataset} is neither in this project nor registered (${list})`,
+      );
+    }
+    if (one.type === 'freshness' && dataset.time === undefined)
+      report(['expect', index], 'freshness needs `time` in the Dataset: the age is that of the newest event time');
+    if (one.type === 'between' && one.min === undefined && one.max === undefined)
+      report(['expect', index], 'between has neither `min` nor `max`', 'warning');
+    if (one.type !== 'sql') continue;
+    try {
+      await engine.columnsOfExpression(one.sql, columns);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      report(['expect', index, 'sql'], message.replace(/^label\.sql /, ''));
+    }
+  }
+}
+
 async function checkSql(
   model: ModelDocument,
   files: ProjectFiles,
@@ -185,6 +234,11 @@ export async function checkProject(
     const key = `${document.kind}/${document.name}`;
     if (seen.has(key)) report(['name'], `${key} is defined twice in this project`);
     seen.add(key);
+    if (document.kind === 'Dataset') {
+      const names = [...datasets.map(({ name }) => name), ...known.datasets.keys()];
+      const columns = declaredToo(known.datasets.get(document.name)?.columns ?? [], document);
+      await checkExpectations(document, names, columns, engine, report);
+    }
     if (document.kind !== 'Model') continue;
     const registered = known.datasets.get(document.dataset);
     const dataset = datasets.find((one) => one.name === document.dataset) ?? registered?.document;

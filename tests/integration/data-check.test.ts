@@ -56,7 +56,7 @@ describe('refit data check', () => {
       expect(JSON.parse(ended.stdout)).toMatchObject({
         dataset: 'beds',
         rejected: true,
-        failures: [{ check: 'between', column: 'water', examples: ['-3'] }],
+        failures: [{ check: 'between', column: 'water', examples: ['-3 (bed b)'] }],
         models: [],
       });
     },

@@ -141,42 +141,6 @@ describe('convert', () => {
   });
 });
 
-describe('expectations', () => {
-  it('are judged over all files together', async () => {
-    const files = [
-      await parquet("SELECT 'a' AS id, 1 AS n, 'EWR' AS place"),
-      await parquet("SELECT 'a' AS id, 7 AS n, NULL AS place"),
-    ];
-    const block = 'block' as const;
-    const failures = await engine.check(files, [
-      { type: 'unique', column: 'id', severity: block },
-      { type: 'not_null', column: 'place', severity: 'warn' },
-      { type: 'null_share', column: 'place', max: 0.5, severity: block },
-      { type: 'between', column: 'n', min: 2, max: 9, severity: block },
-      { type: 'in', column: 'place', values: ['JFK'], severity: block },
-      { type: 'matches', column: 'place', pattern: '^[A-Z]{3}$', severity: block },
-      { type: 'matches', column: 'place', pattern: '(', severity: block },
-      { type: 'rows', min: 3, severity: block },
-      { type: 'unique', column: 'nowhere', severity: block },
-      { type: 'between', column: 'place', min: 0, severity: block },
-    ]);
-    expect(failures.map(({ check, column, severity }) => `${check} ${column} ${severity}`).sort()).toEqual([
-      'between n block',
-      'between place block',
-      'in place block',
-      'matches place block',
-      'not_null place warn',
-      'rows null block',
-      'unique id block',
-      'unique nowhere block',
-    ]);
-    expect(failures.find(({ check }) => check === 'in')).toMatchObject({ examples: ['EWR'] });
-    expect(failures.find(({ check, column }) => check === 'unique' && column === 'id')).toMatchObject({
-      examples: ['a'],
-    });
-  });
-});
-
 describe('features.sql', () => {
   const columns: SourceColumn[] = [
     { name: 'a', type: 'float64' },
@@ -468,57 +432,108 @@ describe('always-on checks', () => {
   const base = (x: string, y: string, label: string, more = ''): string =>
     `SELECT ${x} AS x, ${y} AS y, ${label} AS label ${more} FROM range(1000) t(i)`;
   const noise = '((i * 7919) % 101)::DOUBLE';
+  /** Another one, so that no two columns and no two rows are the same. */
+  const other = '((i * 104723) % 9973)::DOUBLE';
   const late = '(i * 104729) % 7 < 2';
 
   it.each([
-    ['nothing wrong', base(noise, noise, late), {}, []],
-    ['no row', base(noise, noise, 'NULL::BOOLEAN'), {}, ['block empty null']],
+    ['nothing wrong', base(noise, other, late), {}, []],
+    ['no row', base(noise, other, 'NULL::BOOLEAN'), {}, ['block empty null']],
     [
       'no row in the window',
-      base(noise, noise, late, ", TIMESTAMP '2024-01-01' AS at"),
+      base(noise, other, late, ", TIMESTAMP '2024-01-01' AS at"),
       { timeColumn: 'at', window: { start: '2025-01-01T00:00:00Z', end: '2025-02-01T00:00:00Z' } },
       ['block empty null'],
     ],
     [
       'all at one time',
-      base(noise, noise, late, ", TIMESTAMP '2024-01-01' AS at"),
+      base(noise, other, late, ", TIMESTAMP '2024-01-01' AS at"),
       { timeColumn: 'at', split: { type: 'time', test: 0.2, validation: 0.1 } },
       ['block empty null', 'block empty null'],
     ],
-    ['one class', base(noise, noise, 'true'), {}, ['block one_class null']],
-    ['three classes for a binary task', base(noise, noise, 'i % 3'), {}, ['block classes null']],
-    ['a feature without a value', base('NULL::DOUBLE', noise, late), {}, ['block all_null x']],
-    ['a constant feature', base('5', noise, late), {}, ['warn constant_feature x']],
-    ['a number that tells', base(`(${late})::INT * 100 + ${noise} / 101`, noise, late), {}, ['block label_leak x']],
+    ['one class', base(noise, other, 'true'), {}, ['block one_class null']],
+    ['three classes for a binary task', base(noise, other, 'i % 3'), {}, ['block classes null']],
+    ['a feature without a value', base('NULL::DOUBLE', other, late), {}, ['block all_null x']],
+    ['a constant feature', base('5', other, late), {}, ['warn constant_feature x']],
+    ['a number that tells', base(`(${late})::INT * 100 + ${noise} / 101`, other, late), {}, ['block label_leak x']],
     [
       'a text that tells',
-      base(`CASE WHEN ${late} THEN 'late' ELSE 'not' END`, noise, late),
+      base(`CASE WHEN ${late} THEN 'late' ELSE 'not' END`, other, late),
       {},
       ['block label_leak x'],
     ],
-    ['the label in other units', base('i * 2.5 + 1', noise, 'i'), { task: 'regression' }, ['block label_leak x']],
+    ['the label in other units', base('i * 2.5 + 1', other, 'i'), { task: 'regression' }, ['block label_leak x']],
     [
       'a text that tells one of three classes',
-      base("'k' || (i * 104729) % 3", noise, "'c' || (i * 104729) % 3"),
+      base("'k' || (i * 104729) % 3", other, "'c' || (i * 104729) % 3"),
       { task: 'multiclass-classification' },
       ['block label_leak x'],
     ],
-    ['repeated ids', base(noise, noise, late, ', i // 2 AS id'), { idColumn: 'id' }, ['block repeated_ids id']],
+    [
+      'a number that the label is the square of',
+      base('i', other, 'i * i * i'),
+      { task: 'regression' },
+      ['block label_leak x'],
+    ],
+    [
+      'a text that holds the label as a number',
+      base('CAST(i * 3 AS VARCHAR)', other, 'i'),
+      { task: 'regression' },
+      ['block label_leak x'],
+    ],
+    [
+      'a category that tells a number',
+      base("'k' || i % 7", other, '(i % 7) * 1.5'),
+      { task: 'regression' },
+      ['block label_leak x'],
+    ],
+    [
+      'a number of many values that tells three classes',
+      base('(i % 3) * 1000 + i / 2.0', other, "'c' || (i % 3)"),
+      { task: 'multiclass-classification' },
+      ['block label_leak x'],
+    ],
+    ['two features of one content', base(other, other, late), {}, ['warn duplicate_features y']],
+    [
+      'rows of one content in train and test',
+      base('(i // 2 * 7919) % 1009', '(i // 2 * 104729) % 997', '(i // 2 * 104729) % 7 < 2'),
+      {},
+      ['block train_test_overlap null'],
+    ],
+    [
+      'rows of one content under other ids',
+      base('(i // 2 * 7919) % 1009', '(i // 2 * 104729) % 997', '(i // 2 * 104729) % 7 < 2', ', i AS id'),
+      { idColumn: 'id' },
+      ['warn train_test_overlap null'],
+    ],
+    [
+      'rows of few values, of which many are the same by chance',
+      base('(i * 7919) % 101 % 5', '(i * 104723) % 9973 % 7', late),
+      {},
+      ['warn train_test_overlap null'],
+    ],
+    [
+      'numbers that are not finite, of the data and of a feature',
+      base("CASE WHEN i = 3 THEN 'nan'::DOUBLE ELSE i * 0.37 END", other, late),
+      { featuresSql: 'SELECT x, y, ln(y + 1) / (y - y) AS z, exp(y * 1000) AS huge FROM source' },
+      ['block all_null z', 'warn not_finite x', 'warn not_finite z', 'warn not_finite huge'],
+    ],
+    ['repeated ids', base(noise, other, late, ', i // 2 AS id'), { idColumn: 'id' }, ['block repeated_ids id']],
     [
       'the same id in train and test',
-      base(noise, noise, late, ", i % 500 AS id, TIMESTAMP '2024-01-01' + to_hours(i) AS at"),
+      base(noise, other, late, ", i % 500 AS id, TIMESTAMP '2024-01-01' + to_hours(i) AS at"),
       { idColumn: 'id', timeColumn: 'at', split: { type: 'time', test: 0.2, validation: 0.1 } },
       ['block repeated_ids id', 'block train_test_overlap id'],
     ],
     [
       'rows without time',
-      base(noise, noise, late, ", CASE WHEN i > 2 THEN TIMESTAMP '2024-01-01' + to_hours(i) END AS at"),
+      base(noise, other, late, ", CASE WHEN i > 2 THEN TIMESTAMP '2024-01-01' + to_hours(i) END AS at"),
       { timeColumn: 'at', split: { type: 'time', test: 0.2, validation: 0.1 } },
       ['warn null_time at'],
     ],
     [
       'rows without id',
-      base(noise, noise, late, ', CASE WHEN i > 2 THEN i END AS id'),
+      base(noise, other, late, ', CASE WHEN i > 2 THEN i END AS id'),
       { idColumn: 'id' },
       ['warn null_id id'],
     ],
@@ -547,7 +562,7 @@ describe('always-on checks', () => {
   ] satisfies readonly (readonly [string, Partial<SnapshotRequest>, string, string])[])(
     'refuses %s',
     async (_, change, check, message) => {
-      const refused = checked(base(noise, noise, late, ", 'text' AS s"), change);
+      const refused = checked(base(noise, other, late, ", 'text' AS s"), change);
       await expect(refused).rejects.toMatchObject({
         name: 'DataProblem',
         check,
@@ -558,7 +573,7 @@ describe('always-on checks', () => {
 
   it('orders classes of numbers and texts', async () => {
     const classesOf = async (label: string): Promise<readonly string[]> => {
-      const file = await parquet(base(noise, noise, label));
+      const file = await parquet(base(noise, other, label));
       const request = await flightsRequest({
         files: [file],
         featuresSql: 'SELECT x, y FROM source',

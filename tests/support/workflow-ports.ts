@@ -36,6 +36,8 @@ function fakeEngine(behaviours: Behaviours): DataEngine {
       return { rows: rowsOf(text), columns: [{ name: 'x', type: 'float64' }], minTime: null, maxTime: null };
     },
     check: async () => [],
+    profile: async () => ({ rows: 0, columns: [] }),
+    emptyColumns: async () => [],
     columns: async () => [],
     checkFeatures: unused('checkFeatures'),
     columnsOfExpression: unused('columnsOfExpression'),

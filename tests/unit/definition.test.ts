@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { modelSchema } from '../../src/contracts/documents.ts';
 import { lifecycleConfig, rolloutAnalysis, rolloutSteps, runSettings } from '../../src/domain/config.ts';
-import { dataWindow, inWindow, schemaProblem } from '../../src/domain/dataset.ts';
+import { dataWindow, inWindow } from '../../src/domain/dataset.ts';
 
 const MINUTE = 60_000;
 const DAY = 1_440 * MINUTE;
@@ -72,23 +72,6 @@ describe('a definition', () => {
 });
 
 describe('a dataset', () => {
-  it('keeps its schema: columns may be added and whole numbers widened, none may go or change', () => {
-    const columns = [
-      { name: 'id', type: 'string' },
-      { name: 'x', type: 'float64' },
-    ] as const;
-    const problem = (found: Parameters<typeof schemaProblem>[1]) =>
-      schemaProblem(columns, found, ['id', undefined], 'uri');
-    expect(problem(columns)).toBeNull();
-    expect(problem([...columns, { name: 'new', type: 'bool' }])).toBeNull();
-    expect(problem([columns[0], { name: 'x', type: 'int64' }])).toBeNull();
-    expect(problem([columns[0]])).toMatchObject({ column: 'x', detail: 'uri lacks column x (float64)' });
-    expect(problem([columns[0], { name: 'x', type: 'string' }])).toMatchObject({ column: 'x' });
-    expect(problem([columns[1]])).toMatchObject({
-      column: 'id',
-      detail: expect.stringContaining('which the Dataset document names'),
-    });
-  });
   it('has a half-open window that ends just after its newest row', () => {
     const window = dataWindow('2026-01-31T00:00:00.000Z', 30 * DAY);
     expect(window).toEqual({ start: '2026-01-01T00:00:00.001Z', end: '2026-01-31T00:00:00.001Z' });

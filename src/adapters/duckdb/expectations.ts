@@ -1,22 +1,36 @@
-/** A dataset's expectations over all of its files together: one pass for all counts, and one more for examples of what failed. */
-import type { CheckFailure, SourceColumn } from '../../contracts/data.ts';
+/** What a Dataset document expects of each value or row, as SQL: a count of what breaks it, and where examples are found. */
+import type { SourceColumn } from '../../contracts/data.ts';
 import type { Expectation } from '../../contracts/documents.ts';
-import { columnsOf } from './convert.ts';
-import { messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
+import { columnsOfExpression } from './features.ts';
+import { messageOf, quoteName, quoteText, type Session } from './session.ts';
 
-const EXAMPLES = 5;
-
-/** How one expectation is asked: a count of what breaks it, and where examples are found. */
-interface Question {
-  /** Aggregate that counts violations (for `rows`: the rows). */
+/** Asked in one pass together with all others. */
+export interface Question {
+  /** Aggregate over `data` that counts what breaks it. */
   readonly count: string;
-  /** Rows that break it; null where rows are not the matter. */
+  /** Condition on a row that breaks it; null where rows are not the matter. */
   readonly violation: string | null;
+  /** Whose values are shown as examples. */
+  readonly column: string | null;
+  /** Null where nothing is wrong. */
   readonly judge: (count: number, rows: number) => string | null;
 }
 
-const plural = (count: number, one: string): string => `${count} ${one}${count === 1 ? '' : 's'}`;
-const isNumeric = (column: SourceColumn): boolean => column.type === 'float64' || column.type === 'int64';
+/** Those of which a single pass over the arrival tells all. */
+type Plain = Exclude<Expectation, { type: 'unique' | 'like_reference' | 'freshness' | 'foreign_key' }>;
+
+export const plural = (count: number, one: string): string => `${count} ${one}${count === 1 ? '' : 's'}`;
+/** A share as people read it, that is not 0 where there is one. */
+export const percent = (part: number, whole: number): string => {
+  const share = (100 * part) / Math.max(1, whole);
+  return `${share > 0 && share < 0.01 ? '< 0.01' : share.toFixed(2)} %`;
+};
+/** Upper and lower case are the same, as in SQL. */
+export const columnNamed = (columns: readonly SourceColumn[], name: string): SourceColumn | undefined =>
+  columns.find((column) => column.name.toLowerCase() === name.toLowerCase());
+export const noColumn = (name: string, columns: readonly SourceColumn[]): string =>
+  `there is no column ${name}; the dataset has ${columns.map((column) => column.name).join(', ')}`;
+export const isNumeric = (column: SourceColumn): boolean => column.type === 'float64' || column.type === 'int64';
 
 function valueList(column: SourceColumn, values: readonly (string | number)[]): string {
   if (!isNumeric(column)) return values.map((value) => quoteText(String(value))).join(', ');
@@ -25,68 +39,41 @@ function valueList(column: SourceColumn, values: readonly (string | number)[]): 
   return numbers.length === 0 ? 'NULL' : numbers.join(', ');
 }
 
-function betweenQuestion(expectation: Extract<Expectation, { type: 'between' }>, name: string): Question {
+type Bound = number | string;
+
+function betweenQuestion(
+  { column, min, max }: Extract<Expectation, { type: 'between' }>,
+  { type }: SourceColumn,
+): Question | string {
+  const name = quoteName(column);
+  const isTime = type === 'timestamp';
+  const wrong = [min, max].find((bound) => bound !== undefined && (typeof bound === 'string') !== isTime);
+  if (!isTime && type !== 'float64' && type !== 'int64')
+    return `${column} is ${type}; \`between\` needs a number or a time`;
+  if (wrong !== undefined)
+    return `${column} is ${type}; ${wrong} is no ${isTime ? 'time such as 2013-07-04' : 'number'} to compare it with`;
+  const literal = (bound: Bound): string =>
+    isTime ? `CAST(CAST(${quoteText(String(bound))} AS TIMESTAMPTZ) AS TIMESTAMP)` : String(bound);
   const outside: string[] = [];
-  if (expectation.min !== undefined) outside.push(`${name} < ${expectation.min}`);
+  if (min !== undefined) outside.push(`${name} < ${literal(min)}`);
+  if (max !== undefined) outside.push(`${name} > ${literal(max)}`);
   // NaN is greater than all numbers in SQL, and inside no range.
-  if (expectation.max !== undefined) outside.push(`${name} > ${expectation.max}`);
-  const violation = outside.length === 0 ? 'false' : `(${outside.join(' OR ')} OR isnan(CAST(${name} AS DOUBLE)))`;
-  const range = `${expectation.min ?? '-∞'} to ${expectation.max ?? '∞'}`;
-  return {
-    count: `count(*) FILTER (${violation})`,
-    violation,
-    judge: (count) => (count === 0 ? null : `${plural(count, 'value')} of ${expectation.column} outside ${range}`),
-  };
+  if (type === 'float64' && outside.length > 0) outside.push(`isnan(${name})`);
+  const violation = outside.length === 0 ? 'false' : `(${outside.join(' OR ')})`;
+  return counted(column, violation, `outside ${min ?? '-∞'} to ${max ?? '∞'}`);
 }
 
-function questionOf(expectation: Exclude<Expectation, { type: 'rows' }>, column: SourceColumn): Question | string {
-  const name = quoteName(column.name);
-  const text = isNumeric(column) ? name : `CAST(${name} AS VARCHAR)`;
-  const counted = (violation: string, what: string): Question => ({
-    count: `count(*) FILTER (${violation})`,
-    violation,
-    judge: (count) => (count === 0 ? null : `${plural(count, 'value')} of ${column.name} ${what}`),
-  });
-  switch (expectation.type) {
-    case 'unique':
-      return {
-        count: `count(${name}) - count(DISTINCT ${name})`,
-        violation: `${name} IN (SELECT ${name} FROM data GROUP BY ${name} HAVING count(*) > 1)`,
-        judge: (count) => (count === 0 ? null : `${plural(count, 'row')} repeat a value of ${column.name}`),
-      };
-    case 'not_null':
-      return counted(`${name} IS NULL`, 'null');
-    case 'null_share':
-      return {
-        count: `count(*) FILTER (${name} IS NULL)`,
-        violation: null,
-        judge: (count, rows) =>
-          rows === 0 || count / rows <= expectation.max
-            ? null
-            : `${(count / rows).toFixed(4)} of ${column.name} is null, at most ${expectation.max} is expected`,
-      };
-    case 'between':
-      return isNumeric(column)
-        ? betweenQuestion(expectation, name)
-        : `${column.name} is ${column.type}; \`between\` needs a number`;
-    case 'in':
-      return counted(
-        `${name} IS NOT NULL AND NOT coalesce(${text} IN (${valueList(column, expectation.values)}), false)`,
-        `not among ${expectation.values.join(', ')}`,
-      );
-    case 'matches':
-      if (column.type !== 'string') return `${column.name} is ${column.type}; \`matches\` needs a text`;
-      return counted(
-        `NOT regexp_matches(${name}, ${quoteText(expectation.pattern)})`,
-        `do not match ${expectation.pattern}`,
-      );
-  }
+function counted(column: string, violation: string, what: string): Question {
+  return {
+    ...{ count: `count(*) FILTER (${violation})`, violation, column },
+    judge: (count, rows) =>
+      count === 0 ? null : `${plural(count, 'value')} of ${column} ${what}, ${percent(count, rows)} of the rows`,
+  };
 }
 
 function rowsQuestion(expectation: Extract<Expectation, { type: 'rows' }>): Question {
   return {
-    count: 'count(*)',
-    violation: null,
+    ...{ count: 'count(*)', violation: null, column: null },
     judge: (_count, rows) => {
       if (expectation.min !== undefined && rows < expectation.min)
         return `${plural(rows, 'row')}, at least ${expectation.min} are expected`;
@@ -97,69 +84,74 @@ function rowsQuestion(expectation: Extract<Expectation, { type: 'rows' }>): Ques
   };
 }
 
-async function examplesOf(session: Session, question: Question, column: string | null): Promise<readonly string[]> {
-  if (question.violation === null || column === null) return [];
-  const rows = await session.rows(
-    `SELECT DISTINCT CAST(${quoteName(column)} AS VARCHAR) AS value FROM data WHERE ${question.violation} ORDER BY value NULLS LAST LIMIT ${EXAMPLES}`,
-  );
-  return rows.map((row) => String(row.value));
-}
-
-const columnOf = (expectation: Expectation): string | null => (expectation.type === 'rows' ? null : expectation.column);
-
-/** `matches` looks anywhere in the text: anchor it with ^ and $. Null passes everything but not_null and null_share. */
-export async function checkExpectations(
-  files: readonly string[],
-  expectations: readonly Expectation[],
-): Promise<readonly CheckFailure[]> {
-  const [first] = files;
-  if (expectations.length === 0 || first === undefined) return [];
-  const columns = await columnsOf(first);
-  return withSession({ files }, async (session) => {
-    await session.run(`CREATE TEMP VIEW data AS SELECT * FROM ${parquetOf(files)}`);
-    const failures: CheckFailure[] = [];
-    const fail = (expectation: Expectation, detail: string, examples: readonly string[] = []): void => {
-      failures.push({
-        check: expectation.type,
-        column: columnOf(expectation),
-        severity: expectation.severity,
-        detail,
-        examples,
-      });
-    };
-    const asked: { readonly expectation: Expectation; readonly question: Question }[] = [];
-    for (const expectation of expectations) {
-      if (expectation.type === 'rows') {
-        asked.push({ expectation, question: rowsQuestion(expectation) });
-        continue;
-      }
-      const column = columns.find(({ name }) => name === expectation.column);
-      const question =
-        column === undefined ? `there is no column ${expectation.column}` : questionOf(expectation, column);
-      if (typeof question === 'string') fail(expectation, question);
-      else if (expectation.type === 'matches') {
-        const invalid = await patternProblem(session, expectation.pattern);
-        if (invalid === null) asked.push({ expectation, question });
-        else fail(expectation, invalid);
-      } else asked.push({ expectation, question });
-    }
-    const counts = asked.map(({ question }, index) => `${question.count} AS c${index}`);
-    const [row] = await session.rows(
-      `SELECT count(*) AS rows${counts.map((count) => `, ${count}`).join('')} FROM data`,
-    );
-    for (const [index, { expectation, question }] of asked.entries()) {
-      const detail = question.judge(Number(row?.[`c${index}`] ?? 0), Number(row?.rows ?? 0));
-      if (detail !== null) fail(expectation, detail, await examplesOf(session, question, columnOf(expectation)));
-    }
-    return failures;
-  });
-}
-
 async function patternProblem(session: Session, pattern: string): Promise<string | null> {
   try {
     await session.rows(`SELECT regexp_matches('', ${quoteText(pattern)})`);
     return null;
   } catch (error) {
     return `the pattern ${pattern} cannot be read: ${messageOf(error)}`;
+  }
+}
+
+/** Under the tree rules of `label.sql`, so that nothing but the row is read. */
+async function sqlQuestion(
+  session: Session,
+  { name, sql }: Extract<Expectation, { type: 'sql' }>,
+  columns: readonly SourceColumn[],
+): Promise<Question | string> {
+  try {
+    const read = await columnsOfExpression(sql, columns);
+    const [described] = await session.rows(`DESCRIBE SELECT (\n${sql}\n) AS met FROM data`);
+    if (described?.column_type !== 'BOOLEAN')
+      return `${name} is ${String(described?.column_type)}; a condition is true, false or null`;
+    const violation = `NOT coalesce((\n${sql}\n), true)`;
+    return {
+      ...{ count: `count(*) FILTER (${violation})`, violation, column: read[0] ?? null },
+      judge: (count, rows) =>
+        count === 0 ? null : `${name}: ${plural(count, 'row')} (${percent(count, rows)}) break ${sql}`,
+    };
+  } catch (error) {
+    return `${name}: ${messageOf(error).replace(/^label\.sql /, '')}`;
+  }
+}
+
+/** The question, or why it cannot be asked. `matches` looks anywhere in the text; null passes everything but not_null and null_share. */
+export async function questionOf(
+  session: Session,
+  expectation: Plain,
+  columns: readonly SourceColumn[],
+): Promise<Question | string> {
+  if (expectation.type === 'rows') return rowsQuestion(expectation);
+  if (expectation.type === 'sql') return sqlQuestion(session, expectation, columns);
+  const column = columnNamed(columns, expectation.column);
+  if (!column) return noColumn(expectation.column, columns);
+  const name = quoteName(column.name);
+  switch (expectation.type) {
+    case 'not_null':
+      return counted(column.name, `${name} IS NULL`, 'null');
+    case 'null_share':
+      return {
+        ...{ count: `count(*) FILTER (${name} IS NULL)`, violation: null, column: column.name },
+        judge: (count, rows) =>
+          rows === 0 || count / rows <= expectation.max
+            ? null
+            : `${(count / rows).toFixed(4)} of ${column.name} is null, at most ${expectation.max} is expected`,
+      };
+    case 'between':
+      return betweenQuestion(expectation, column);
+    case 'in': {
+      const text = isNumeric(column) ? name : `CAST(${name} AS VARCHAR)`;
+      return counted(
+        column.name,
+        `${name} IS NOT NULL AND NOT coalesce(${text} IN (${valueList(column, expectation.values)}), false)`,
+        `not among ${expectation.values.join(', ')}`,
+      );
+    }
+    case 'matches': {
+      if (column.type !== 'string') return `${column.name} is ${column.type}; \`matches\` needs a text`;
+      const invalid = await patternProblem(session, expectation.pattern);
+      const violation = `NOT regexp_matches(${name}, ${quoteText(expectation.pattern)})`;
+      return invalid ?? counted(column.name, violation, `do not match ${expectation.pattern}`);
+    }
   }
 }

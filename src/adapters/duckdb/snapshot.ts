@@ -13,6 +13,7 @@ import { knownLabel, type Label, labelOf } from './snapshot-label.ts';
 import { type Split, splitRows } from './snapshot-split.ts';
 import { sourceItems } from './source.ts';
 import { relationOf } from './sql-text.ts';
+import { typedRelation } from './types.ts';
 
 const REFERENCE_ROWS = 50_000;
 type Part = 'train' | 'validation' | 'test';
@@ -28,12 +29,12 @@ interface Plan {
 async function planOf(request: SnapshotRequest): Promise<Plan> {
   const [first] = request.files;
   if (first === undefined) throw new DataProblem('empty', 'the dataset version has no file');
-  const columns = await columnsOf(first);
+  const columns = request.columns ?? (await columnsOf(first));
   const named = [request.idColumn, request.timeColumn, request.split.group, ...request.slices].filter(
     (name) => name != null,
   );
   for (const name of named) {
-    if (!columns.some((column) => column.name === name))
+    if (!columns.some((column) => column.name.toLowerCase() === name.toLowerCase()))
       throw new DataProblem('missing_column', `the dataset has no column ${name}`, name);
   }
   if (request.split.type === 'time' && request.timeColumn === null) {
@@ -67,7 +68,8 @@ async function keepRows(
   const id = idColumn === null ? 'NULL::VARCHAR' : `CAST(${quoteName(idColumn)} AS VARCHAR)`;
   const group =
     request.split.group === undefined ? 'NULL::VARCHAR' : `CAST(${quoteName(request.split.group)} AS VARCHAR)`;
-  const rows = `(SELECT ${names}, row_number() OVER () - 1 AS __row FROM ${parquetOf(request.files)}) AS source`;
+  const typed = await typedRelation(session, request.files, plan.columns);
+  const rows = `(SELECT *, row_number() OVER () - 1 AS __row FROM ${typed}) AS source`;
   const [described] = await session.rows(`DESCRIBE SELECT (\n${request.labelSql}\n) AS label FROM ${rows}`);
   const labelType = String(described?.column_type);
   const label = knownLabel(request.labelSql, labelType === 'DOUBLE' || labelType === 'FLOAT');

@@ -1,6 +1,7 @@
 /** Refit's column types in DuckDB: what is taken, and as what. */
+import type { SourceColumn } from '../../contracts/data.ts';
 import type { ColumnType } from '../../contracts/values.ts';
-import { quoteName } from './session.ts';
+import { parquetOf, quoteName, type Session } from './session.ts';
 
 export const SQL_TYPES: Readonly<Record<ColumnType, string>> = {
   float64: 'DOUBLE',
@@ -41,3 +42,20 @@ export const isoOf = (expression: string): string =>
   `CASE WHEN epoch_us(${expression}) % 1000000 = 0 THEN strftime(${expression}, '%Y-%m-%dT%H:%M:%SZ') ` +
   `WHEN epoch_us(${expression}) % 1000 = 0 THEN strftime(${expression}, '%Y-%m-%dT%H:%M:%S.%gZ') ` +
   `ELSE strftime(${expression}, '%Y-%m-%dT%H:%M:%S.%fZ') END`;
+
+/**
+ * Files as a relation with these columns in their types, whatever each file has: a column without values has any type in
+ * its file, and one that became part of the dataset later is null before.
+ */
+export async function typedRelation(
+  session: Session,
+  files: readonly string[],
+  columns: readonly SourceColumn[],
+): Promise<string> {
+  const described = await session.rows(`DESCRIBE SELECT * FROM ${parquetOf(files)}`);
+  const present = new Set(described.map((row) => String(row.column_name).toLowerCase()));
+  const items = columns.map(({ name, type }) =>
+    present.has(name.toLowerCase()) ? castColumn(name, type) : `CAST(NULL AS ${SQL_TYPES[type]}) AS ${quoteName(name)}`,
+  );
+  return `(SELECT ${items.join(', ')} FROM ${parquetOf(files)})`;
+}

@@ -108,7 +108,13 @@ export async function checkFiles(request: {
   try {
     for (const [index, uri] of request.uris.entries())
       files.push(await take(engine, dataset, uri, request.cwd, join(scratch, `${index}.parquet`)));
-    failures.push(...(await judgeArrival(engine, { document: dataset, files, columns: null })).failures);
+    failures.push(
+      ...(
+        await judgeArrival(engine, {
+          ...{ document: dataset, files, before: null, others: new Map(), arrivedAt: new Date().toISOString() },
+        })
+      ).failures,
+    );
   } catch (error) {
     if (!(error instanceof DataProblem)) throw error;
     failures.push(asFailure(error));
