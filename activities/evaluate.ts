@@ -8,6 +8,7 @@ import { defaultMetric } from '../src/domain/statistics/scored.ts';
 import { type EvaluationRequest, ModelProblem } from '../src/ports/data.ts';
 import type { RunRecord } from '../src/ports/registry.ts';
 import { readJson } from '../src/ports/store.ts';
+import { presentPath } from './artifacts.ts';
 import { featuresText, pinned } from './definition.ts';
 import { FAILURES, fail, required } from './failures.ts';
 import { beating } from './heartbeat.ts';
@@ -31,7 +32,7 @@ export function createEvaluateActivities(ports: Ports) {
       features: bundle.features,
       classes: bundle.classes,
       trainedOn: await Promise.all(
-        [snapshot.parts.train.digest, snapshot.parts.validation.digest].map((digest) => store.pathOf(digest)),
+        [snapshot.parts.train.digest, snapshot.parts.validation.digest].map((digest) => presentPath(ports, digest)),
       ),
     };
   }
@@ -61,10 +62,10 @@ export function createEvaluateActivities(ports: Ports) {
             classes: snapshot.classes,
             features: snapshot.features,
             onnx: await store.pathOf(request.onnx),
-            test: await store.pathOf(snapshot.parts.test.digest),
-            testSource: await store.pathOf(snapshot.testSource),
-            validation: await store.pathOf(snapshot.parts.validation.digest),
-            predictions: await store.pathOf(request.predictions),
+            test: await presentPath(ports, snapshot.parts.test.digest),
+            testSource: await presentPath(ports, snapshot.testSource),
+            validation: await presentPath(ports, snapshot.parts.validation.digest),
+            predictions: await presentPath(ports, request.predictions),
             champion,
             confidence: gate?.confidence ?? 0.95,
             seed: document.training.seed,

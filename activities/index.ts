@@ -1,5 +1,6 @@
 /** All activities over one set of ports; a worker takes those of its queues. */
 import { createDatasetActivities } from './dataset.ts';
+import { createEraseActivities } from './erase.ts';
 import { createEvaluateActivities } from './evaluate.ts';
 import { createLifecycleActivities } from './lifecycle.ts';
 import type { Ports } from './ports.ts';
@@ -12,6 +13,7 @@ import { createTrainActivities } from './train.ts';
 export function createActivities(ports: Ports) {
   return {
     ...createDatasetActivities(ports),
+    ...createEraseActivities(ports),
     ...createEvaluateActivities(ports),
     ...createLifecycleActivities(ports),
     ...createRolloutActivities(ports),

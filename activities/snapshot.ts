@@ -8,7 +8,7 @@ import { dataWindow, inWindow } from '../src/domain/dataset.ts';
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { DataProblem, type SnapshotFiles } from '../src/ports/data.ts';
 import type { DatasetVersionRecord, ModelRecord, RunRecord } from '../src/ports/registry.ts';
-import { readJson } from '../src/ports/store.ts';
+import { ArtifactMissing, readJson } from '../src/ports/store.ts';
 import { featuresText, pinned } from './definition.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
@@ -23,6 +23,20 @@ type Built =
 export function createSnapshotActivities(ports: Ports) {
   const { registry, store, engine, surroundings } = ports;
 
+  /** The very bytes of the version: of what was erased nothing else may take the place, or the run would be another one. */
+  async function originalPath(digest: string, { dataset, version }: DatasetVersionRecord): Promise<string> {
+    try {
+      return await store.pathOf(digest);
+    } catch (error) {
+      const gone = error instanceof ArtifactMissing ? await registry.deletedArtifact(digest) : undefined;
+      if (!gone) throw error;
+      throw new DataProblem(
+        'deleted',
+        `version ${version} of dataset ${dataset} can no longer be rebuilt: ${gone.reason} deleted some of its bytes at ${gone.at}`,
+      );
+    }
+  }
+
   async function build(record: ModelRecord, version: DatasetVersionRecord, folder: string): Promise<Built> {
     const { document } = record;
     const dataset = required(await registry.dataset(document.dataset), `dataset ${document.dataset}`);
@@ -30,9 +44,8 @@ export function createSnapshotActivities(ports: Ports) {
       version.manifest.maxTime,
       document.window === undefined ? null : durationMs(document.window),
     );
-    const paths = await Promise.all(
-      version.manifest.files.filter((file) => inWindow(file, window)).map((file) => store.pathOf(file.digest)),
-    );
+    const wanted = version.manifest.files.filter((file) => inWindow(file, window));
+    const paths = await Promise.all(wanted.map((file) => originalPath(file.digest, version)));
     const files = await engine.snapshot({
       files: paths,
       columns: version.manifest.columns,

@@ -11,6 +11,7 @@ import { metricDirection } from '../src/domain/statistics/scored.ts';
 import type { DriftReport } from '../src/ports/data.ts';
 import type { SweepRecord, VersionRecord } from '../src/ports/registry.ts';
 import { readJson } from '../src/ports/store.ts';
+import { presentPath } from './artifacts.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
@@ -55,7 +56,8 @@ export function createSweepActivities({ registry, store, drift, engine, notifier
     const files = await registry.sinkFiles(champion.model, start, end);
     return surroundings.scratch(async (folder) =>
       drift.detect({
-        reference: await store.pathOf(snapshot.reference),
+        // Erasure may have put another in its place.
+        reference: await presentPath({ store, registry }, snapshot.reference),
         files: await Promise.all(files.map((file) => store.pathOf(file.digest))),
         model: champion.model,
         version: champion.version,

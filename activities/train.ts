@@ -9,6 +9,7 @@ import { readProjectManifest } from '../src/ports/project.ts';
 import type { ModelRecord } from '../src/ports/registry.ts';
 import { readJson } from '../src/ports/store.ts';
 import { type TrainerRequest, type TrainerSpec, trainerLimits, trainerSpec } from '../src/ports/trainer.ts';
+import { presentPath } from './artifacts.ts';
 import { pinned } from './definition.ts';
 import { FAILURES, fail, required } from './failures.ts';
 import { beating } from './heartbeat.ts';
@@ -55,8 +56,8 @@ export function createTrainActivities(ports: Ports) {
     const checkpoint = join(folder, 'checkpoint');
     await mkdir(output);
     await mkdir(checkpoint);
-    const train = await store.pathOf(snapshot.parts.train.digest);
-    const validation = await store.pathOf(snapshot.parts.validation.digest);
+    const train = await presentPath(ports, snapshot.parts.train.digest);
+    const validation = await presentPath(ports, snapshot.parts.validation.digest);
     return trainerSpec(document, snapshot, { train, validation, output, checkpoint });
   }
 

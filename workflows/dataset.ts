@@ -13,11 +13,13 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { DatasetActivities } from '../activities/dataset.ts';
+import type { EraseActivities } from '../activities/erase.ts';
 import type { DatasetInput } from '../src/contracts/messages.ts';
-import { dataArrivedSignal, datasetStatusQuery } from './messages.ts';
+import { dataArrivedSignal, datasetStatusQuery, erasureRequestedSignal } from './messages.ts';
 import { data, quick } from './profiles.ts';
 
 const { ingest } = proxyActivities<DatasetActivities>(data);
+const { eraseRows } = proxyActivities<EraseActivities>(data);
 const { deliver, undelivered } = proxyActivities<DatasetActivities>(quick);
 
 /** Keys of arrivals in one answer: keeps payloads far below 2 MB. */
@@ -28,6 +30,11 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
   const queue = new Set<string>(input.queue);
   setHandler(dataArrivedSignal, (keys) => {
     for (const key of keys) queue.add(key);
+  });
+  /** Taken before arrivals: a person waits for them, and each must see the data at rest. */
+  const erasures = new Set<number>(input.erasures);
+  setHandler(erasureRequestedSignal, (numbers) => {
+    for (const number of numbers) erasures.add(number);
   });
   setHandler(datasetStatusQuery, () => ({ dataset: input.dataset, waiting: queue.size }));
   // Histories of 0.1.0 carry their queue along.
@@ -47,7 +54,12 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
     setCurrentDetails(
       queue.size === 0 ? 'Waits for the next arrival.' : `Takes in ${[...queue][0]}; ${queue.size - 1} more wait.`,
     );
-    await condition(() => queue.size > 0 || workflowInfo().continueAsNewSuggested);
+    await condition(() => queue.size > 0 || erasures.size > 0 || workflowInfo().continueAsNewSuggested);
+    for (const erasure of erasures) {
+      setCurrentDetails(`Erases the rows of request ${erasure}; ${queue.size} arrivals wait.`);
+      await eraseRows.executeWithOptions({ summary: `erasure ${erasure}` }, [{ dataset: input.dataset, erasure }]);
+      erasures.delete(erasure);
+    }
     const [key] = queue;
     if (key !== undefined) {
       const result = await ingest.executeWithOptions({ summary: key }, [{ dataset: input.dataset, key }]);
@@ -55,7 +67,10 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
       queue.delete(key);
     }
     if (workflowInfo().continueAsNewSuggested && allHandlersFinished()) {
-      await continueAsNew<typeof dataset>({ stateVersion: 1, dataset: input.dataset });
+      await continueAsNew<typeof dataset>({
+        ...{ stateVersion: 1, dataset: input.dataset },
+        ...(erasures.size > 0 ? { erasures: [...erasures] } : {}),
+      });
     }
   }
 }

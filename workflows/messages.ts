@@ -3,6 +3,8 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type * as m from '../src/contracts/messages.ts';
 
 export const dataArrivedSignal = defineSignal<[m.EventKeys]>('dataArrived');
+/** Numbers of erasures in the registry: whom they are about never travels. */
+export const erasureRequestedSignal = defineSignal<[readonly number[]]>('erasureRequested');
 
 export const eventsArrivedSignal = defineSignal<[m.EventKeys]>('eventsArrived');
 export const runAwaitsSignal = defineSignal<[m.RunAwaitsSignal]>('runAwaits');

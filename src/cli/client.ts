@@ -51,6 +51,7 @@ export class ApiClient {
 }
 
 export const modelPath = (model: string): string => `/api/v1/models/${encodeURIComponent(model)}`;
+export const datasetPath = (dataset: string): string => `/api/v1/datasets/${encodeURIComponent(dataset)}`;
 export const runPath = (run: string): string => `/api/v1/runs/${encodeURIComponent(run)}`;
 
 function parse(text: string): unknown {

@@ -11,6 +11,8 @@ import type { RolloutOutcome, RunOutcome, Stage, Trigger, Verdict } from './valu
 export interface DatasetInput {
   readonly stateVersion: 1;
   readonly dataset: string;
+  /** Carried over a continue-as-new: erasures that are still to be done. */
+  readonly erasures?: readonly number[];
 }
 /** Signals dataArrived and eventsArrived carry keys of events in the registry: references, not bodies. */
 export type EventKeys = readonly string[];

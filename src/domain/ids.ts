@@ -10,6 +10,9 @@ export function parseEventKey(key: string): { source: string; id: string } {
 
 export const runId = (model: string, number: number): string => `${model}-${String(number).padStart(6, '0')}`;
 
+/** The event key of a dataset version that an erasure made. */
+export const erasureKey = (erasure: number): string => `refit/erasure ${erasure}`;
+
 export const datasetWorkflowId = (dataset: string): string => `dataset/${dataset}`;
 export const lifecycleWorkflowId = (model: string): string => `lifecycle/${model}`;
 export const runWorkflowId = (model: string, run: string): string => `run/${model}/${run}`;

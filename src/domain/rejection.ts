@@ -16,3 +16,13 @@ export function blockingRejection(failures: readonly CheckFailure[]): string | n
   const more = others.length > 0 ? ` (and ${others.length} more: ${others.map((one) => one.check).join(', ')})` : '';
   return rejection(first) + more;
 }
+
+/**
+ * The same sentence without its examples, which may name a person. An audit chain and events that were sent cannot forget, so only this
+ * goes there.
+ */
+export const withoutExamples = (text: string): string =>
+  text.replace(/, for example .*?(?=$| \(and \d+ more: [^)]*\)$)/s, '');
+
+/** Whether a text has one of the ids in it. */
+export const namesAny = (text: string, ids: ReadonlySet<string>): boolean => [...ids].some((id) => text.includes(id));

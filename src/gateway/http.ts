@@ -11,7 +11,9 @@ import { ApiError } from './errors.ts';
 import type { Health } from './health.ts';
 import type { Updates } from './lifecycles.ts';
 import type { GatewayMetrics } from './metrics.ts';
+import { datasetVersionRoutes } from './routes/dataset-versions.ts';
 import { deadLetterRoutes } from './routes/dead-letters.ts';
+import { erasureRoutes } from './routes/erasures.ts';
 import { eventRoutes } from './routes/events.ts';
 import { modelRoutes } from './routes/models.ts';
 import { runRoutes } from './routes/runs.ts';
@@ -76,6 +78,8 @@ export async function createHttp(
   await app.register(deadLetterRoutes(services));
   await app.register(modelRoutes(services, updates));
   await app.register(runRoutes(services, updates));
+  await app.register(datasetVersionRoutes(services));
+  await app.register(erasureRoutes(services));
   await app.ready();
   return app;
 }

@@ -1,5 +1,6 @@
 /** Answers to 'why': this version, this run, this event. Everything in them is read from the registry. */
 import { SETTLED_FATES } from '../contracts/values.ts';
+import { changeText, diffVersions } from '../domain/dataset-versions.ts';
 import type { DeploymentRecord, EventRecord, Registry, RunRecord, VersionRecord } from '../ports/registry.ts';
 import { notFound } from './errors.ts';
 
@@ -29,6 +30,10 @@ async function runFacts(registry: Reader, run: RunRecord): Promise<string[]> {
   return [
     `${run.startedAt}: started by ${triggerText(run)}`,
     `definition ${run.definitionDigest}${definition ? `, revision ${definition.revision}, applied by ${definition.actor} at ${definition.appliedAt}` : ''}${definition?.gitCommit ? `, commit ${definition.gitCommit}` : ''}`,
+    ...(run.repeats === null ? [] : [`repeats ${run.repeats}`]),
+    ...(run.datasetVersion === null || !definition
+      ? []
+      : [`saw version ${run.datasetVersion} of dataset ${definition.document.dataset}`]),
     ...(run.snapshot === null ? [] : [`snapshot ${run.snapshot}`]),
     ...(run.training === null
       ? []
@@ -94,7 +99,16 @@ async function whyRun(registry: Reader, ref: string, run: RunRecord): Promise<Wh
   };
 }
 
-function whyEvent(ref: string, event: EventRecord): Why {
+/** Which version an arrival made of its dataset, and what it corrected. */
+async function versionMade(registry: Reader, { target, key }: EventRecord): Promise<readonly string[]> {
+  const made = target.kind === 'dataset' ? await registry.datasetVersionOfEvent(target.name, key) : undefined;
+  if (!made) return [];
+  const before = await registry.datasetVersion(made.dataset, made.version - 1);
+  const change = changeText(diffVersions(before?.manifest ?? null, made.manifest));
+  return [`${made.createdAt}: made version ${made.version} of dataset ${made.dataset}, which ${change}`];
+}
+
+async function whyEvent(registry: Reader, ref: string, event: EventRecord): Promise<Why> {
   const fates = event.fates.filter((fate) => fate.model !== '' || event.fates.length === 1);
   const told = fates.map(
     (fate) =>
@@ -109,6 +123,7 @@ function whyEvent(ref: string, event: EventRecord): Why {
         (delivery) =>
           `${delivery.at}: delivered at ${delivery.origin.topic}/${delivery.origin.partition}/${delivery.origin.offset}${delivery.fate ? `, ${delivery.fate}` : ''}`,
       ),
+      ...(await versionMade(registry, event)),
       ...fates.map((fate, index) => `${fate.at}: ${told[index]}`),
     ],
   };
@@ -140,9 +155,9 @@ export async function answerWhy(registry: Reader, ref: string): Promise<Why> {
   const run = await registry.run(ref);
   if (run) return whyRun(registry, ref, run);
   const event = await registry.event(ref);
-  if (event) return whyEvent(ref, event);
+  if (event) return whyEvent(registry, ref, event);
   const [byId, ...others] = await registry.eventsById(ref);
-  if (byId && others.length === 0) return whyEvent(ref, byId);
+  if (byId && others.length === 0) return whyEvent(registry, ref, byId);
   if (byId) throw notFound(`${ref} alone`, `several sources use this id; write "SOURCE ID", for example "${byId.key}"`);
   throw notFound(ref, 'REF is MODEL@VERSION, a run such as MODEL-000001, or the id of an event');
 }

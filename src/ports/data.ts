@@ -104,6 +104,26 @@ export interface FeaturesRequest {
   readonly output: string;
 }
 
+export interface ErasureRequest {
+  readonly path: string;
+  readonly ids: readonly string[];
+  /** Whose values, as text, are the ids. A file without it has no such row. */
+  readonly column: string;
+  /** A file with the same rows, in the same order, that has the column. Default: the file itself. */
+  readonly idsFrom?: string;
+  /** Only rows whose column `model` is one of these. Default: all. */
+  readonly models?: readonly string[];
+  readonly timeColumn: string | null;
+  readonly output: string;
+}
+export interface ErasedRows {
+  readonly removed: number;
+  /** What is left. */
+  readonly rows: number;
+  readonly minTime: string | null;
+  readonly maxTime: string | null;
+}
+
 /** Values by column name; row i of each array is row i. null is null. Timestamps are ISO 8601 texts, whole numbers beyond 2^53 decimal texts. */
 export type Rows = Readonly<Record<string, readonly (string | number | boolean | null)[]>>;
 
@@ -149,6 +169,8 @@ export interface DataEngine {
   snapshot(request: SnapshotRequest): Promise<SnapshotFiles>;
   /** A version's features of all rows of files, in their order. @throws DataProblem */
   computeFeatures(request: FeaturesRequest): Promise<{ readonly rows: number }>;
+  /** Writes a Parquet file without the rows of these ids; null, and nothing written, where it has none of them. */
+  withoutIds(request: ErasureRequest): Promise<ErasedRows | null>;
 }
 
 /** Features at serving time: the same text over rows in memory. One instance a version; external access off. */

@@ -3,6 +3,8 @@ import type { RolloutFinishedSignal, RunAwaitsSignal, RunFinishedSignal } from '
 
 export interface Messenger {
   dataArrived(dataset: string, keys: readonly string[]): Promise<void>;
+  /** Numbers of erasures in the registry. */
+  erasureRequested(dataset: string, erasures: readonly number[]): Promise<void>;
   eventsArrived(model: string, keys: readonly string[]): Promise<void>;
   runAwaits(model: string, signal: RunAwaitsSignal): Promise<void>;
   runFinished(model: string, signal: RunFinishedSignal): Promise<void>;

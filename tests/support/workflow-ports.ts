@@ -42,6 +42,7 @@ function fakeEngine(behaviours: Behaviours): DataEngine {
     checkFeatures: unused('checkFeatures'),
     columnsOfExpression: unused('columnsOfExpression'),
     computeFeatures: async () => ({ rows: 0 }),
+    withoutIds: async () => null,
     async snapshot({ output }) {
       for (const name of ['train', 'validation', 'test', 'reference', 'test_source']) {
         await writeFile(join(output, `${name}.parquet`), name);

@@ -10,6 +10,7 @@ export const finished: RunFinishedSignal[] = [];
 
 export const keepsReports = (): Messenger => ({
   dataArrived: async () => {},
+  erasureRequested: async () => {},
   eventsArrived: async () => {},
   runAwaits: async () => {},
   runFinished: async (_model, signal) => {

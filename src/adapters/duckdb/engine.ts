@@ -4,6 +4,7 @@ import { checkArrival } from './arrival-checks.ts';
 import { computeFeatures } from './batch.ts';
 import { emptyColumns } from './column-checks.ts';
 import { columnsOf } from './convert.ts';
+import { withoutIds } from './erase.ts';
 import { checkFeatures, columnsOfExpression } from './features.ts';
 import { profileOf } from './profile.ts';
 import { createReader, type ReaderOptions } from './reading/reader.ts';
@@ -19,4 +20,5 @@ export const createDataEngine = (options: ReaderOptions = {}): DataEngine => ({
   columnsOfExpression,
   snapshot,
   computeFeatures,
+  withoutIds,
 });

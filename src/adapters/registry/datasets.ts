@@ -7,7 +7,7 @@ import { findEvent } from './fates.ts';
 import { appendAudit, datasetChain } from './journal.ts';
 import { int, json, text } from './rows.ts';
 
-const versionRecord = (row: Row): DatasetVersionRecord => ({
+export const versionRecord = (row: Row): DatasetVersionRecord => ({
   dataset: text(row, 'dataset'),
   version: int(row, 'version'),
   manifestDigest: text(row, 'manifest_digest'),

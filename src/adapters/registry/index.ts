@@ -7,6 +7,7 @@ import type { Database } from './database.ts';
 import { createDatasets } from './datasets.ts';
 import { createDefinitions } from './definitions.ts';
 import { createDeployments } from './deployments.ts';
+import { createErasures } from './erasures.ts';
 import { createEvents } from './events.ts';
 import { migrate } from './migrations.ts';
 import { createMonitoring } from './monitoring.ts';
@@ -39,6 +40,7 @@ export async function openRegistry(databaseUrl: string): Promise<Registry> {
     ...createDefinitions(db),
     ...createEvents(db),
     ...createDatasets(db),
+    ...createErasures(db),
     ...createRuns(db),
     ...createVersions(db),
     ...createApprovals(db),

@@ -3,6 +3,7 @@ import type { Evaluation, GateResult, MetricValue } from '../../contracts/evalua
 import { type Fate, RUN_OUTCOMES, type RunOutcome, STAGES, TRIGGERS } from '../../contracts/values.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
 import { runId } from '../../domain/ids.ts';
+import { withoutExamples } from '../../domain/rejection.ts';
 import type { OpenedRun, OpenRunInput, RunRecord, RunRegistry, TrainingRecord } from '../../ports/registry.ts';
 import { cost, overBudget, settleCost, spending } from './budget.ts';
 import type { Database, Row, Session, SqlValue } from './database.ts';
@@ -178,7 +179,11 @@ function changedColumns(change: RunChange): readonly { column: string; value: Sq
   if (evaluation !== undefined)
     columns.push({ column: 'evaluation', value: JSON.stringify(evaluation), fact: digestOf(evaluation) });
   if (gates !== undefined) columns.push({ column: 'gates', value: JSON.stringify(gates), fact: gates });
-  if (checks !== undefined) columns.push({ column: 'checks', value: JSON.stringify(checks), fact: checks });
+  if (checks !== undefined) {
+    // Without examples, which may name a person: a chain cannot forget.
+    const told = checks.map(({ check, column, severity, detail }) => ({ check, column, severity, detail }));
+    columns.push({ column: 'checks', value: JSON.stringify(checks), fact: told });
+  }
   if (metric !== undefined) columns.push({ column: 'metric', value: JSON.stringify(metric), fact: metric });
   return columns;
 }
@@ -223,7 +228,7 @@ async function finishRun(
   const facts = {
     run,
     outcome,
-    reason,
+    reason: reason === null ? null : withoutExamples(reason),
     stage: before.stage,
     trigger: before.trigger,
     version: version?.version ?? null,

@@ -43,20 +43,22 @@ export function createMessenger(client: Client): Messenger {
   const toLifecycle = async (model: string, signal: string, argument: unknown): Promise<void> => {
     await client.workflow.signalWithStart('lifecycle', { ...lifecycleStart(model), signal, signalArgs: [argument] });
   };
+  const toDataset = async (dataset: string, signal: string, argument: unknown): Promise<void> => {
+    const input: DatasetInput = { stateVersion: 1, dataset };
+    await client.workflow.signalWithStart('dataset', {
+      workflowId: datasetWorkflowId(dataset),
+      taskQueue: QUEUES.control,
+      args: [input],
+      staticSummary: `Takes in the files of ${dataset}, one version an arrival`,
+      signal,
+      signalArgs: [argument],
+    });
+  };
   return {
     async dataArrived(dataset, keys) {
-      const input: DatasetInput = { stateVersion: 1, dataset };
-      for (const part of signalsOf(keys)) {
-        await client.workflow.signalWithStart('dataset', {
-          workflowId: datasetWorkflowId(dataset),
-          taskQueue: QUEUES.control,
-          args: [input],
-          staticSummary: `Takes in the files of ${dataset}, one version an arrival`,
-          signal: 'dataArrived',
-          signalArgs: [part],
-        });
-      }
+      for (const part of signalsOf(keys)) await toDataset(dataset, 'dataArrived', part);
     },
+    erasureRequested: (dataset, erasures) => toDataset(dataset, 'erasureRequested', erasures),
     async eventsArrived(model, keys) {
       for (const part of signalsOf(keys)) await toLifecycle(model, 'eventsArrived', part);
     },

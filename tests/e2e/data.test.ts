@@ -1,0 +1,238 @@
+/**
+ * Dataset versions in one local stack, through the CLI: two models on one dataset, a corrected partition, runs that are repeated, and a
+ * plant whose rows are erased.
+ */
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { parse } from 'yaml';
+import { until } from '../support/e2e-refit.ts';
+import { copyProject, E2eStack, gardenRequest, type Run, type ShownEvent, writeGarden } from '../support/e2e-stack.ts';
+import { query } from '../support/trainer.ts';
+
+const MINUTES_MS = 60_000;
+const ROWS = 400;
+const PARTITIONS = ['a', 'b', 'c', 'd'] as const;
+/** In partition c. */
+const ERASED = 'p801';
+
+let stack: E2eStack;
+let project: string;
+beforeAll(async () => {
+  stack = await E2eStack.create(inject('pythonPath'));
+  project = await copyProject('twins', stack.folder);
+  for (const [index, name] of PARTITIONS.entries()) await writeGarden(fileOf(name), index * ROWS, ROWS);
+  await stack.up();
+}, 2 * MINUTES_MS);
+afterAll(() => stack?.close(), MINUTES_MS);
+
+const fileOf = (partition: string): string => join(project, 'data', `${partition}.parquet`);
+const publish = (partition: string, ...more: string[]) =>
+  stack.json<{ accepted: { id: string }[] }>(
+    'publish',
+    'data',
+    'beds',
+    fileOf(partition),
+    '--partition',
+    partition,
+    ...more,
+  );
+const show = (run: string) =>
+  stack.json<
+    Run & { datasetVersion: number; snapshot: string; differences: string[] | null; training: { onnx: string } }
+  >('runs', 'show', run);
+
+/** Approved, rejected, or ended by itself: nothing holds the slot any more. */
+async function ended(model: string): Promise<readonly Run[]> {
+  return until(
+    `no run of ${model} is under way`,
+    async () => {
+      const runs = await stack.runs(model);
+      const open = runs.find((run) => run.outcome === null);
+      if (open?.stage === 'decide') await stack.try('reject', open.run, '--as', 'ben', '--reason', 'not needed here');
+      return open === undefined && runs.length > 0 ? runs : null;
+    },
+    2 * MINUTES_MS,
+  );
+}
+
+/** Whether any artifact that is a Parquet file has the plant in any column. */
+async function holding(plant: string): Promise<readonly string[]> {
+  const root = join(stack.home, 'artifacts', 'sha256');
+  const found: string[] = [];
+  for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile() || entry.name.startsWith('.')) continue;
+    const path = join(entry.parentPath, entry.name);
+    const columns = await query(`select name from parquet_schema('${path}') where type is not null`).catch(() => []);
+    for (const { name } of columns) {
+      const [row] = await query(
+        `select count(*) as n from read_parquet('${path}') where cast("${String(name)}" as varchar) = '${plant}'`,
+      );
+      if (Number(row?.n) > 0) found.push(`${entry.name} ${String(name)}`);
+    }
+  }
+  return found;
+}
+
+describe('dataset versions', () => {
+  it(
+    'two models on one dataset, applied while its data arrives, see the same versions in the same order',
+    async () => {
+      // The second model comes after two of four arrivals.
+      const documents = (await query(`select content from read_text('${join(project, 'refit.yaml')}')`))[0]?.content;
+      const text = String(documents);
+      const [header = '', ...rest] = text.split('\n---\n');
+      const without = [header, ...rest.filter((one) => (parse(one) as { name: string }).name !== 'heights')];
+      await writeFile(join(project, 'refit.yaml'), without.join('\n---\n'));
+      await stack.refit('apply', project, '--as', 'dev');
+      await publish('a');
+      await publish('b');
+      await writeFile(join(project, 'refit.yaml'), text);
+      const [, third, fourth] = await Promise.all([
+        stack.refit('apply', project, '--as', 'dev'),
+        publish('c'),
+        publish('d'),
+      ]);
+      await stack.settled();
+      const versions = await stack.json<{ version: number; event: string; rows: number; change: string }[]>(
+        'data',
+        'versions',
+        'beds',
+      );
+      expect(versions.map((one) => one.version)).toEqual([4, 3, 2, 1]);
+      expect(versions[0]?.rows).toBe(4 * ROWS);
+      for (const model of ['blooms', 'heights']) await ended(model);
+      // Who was subscribed when a version was made, was told of it; nobody of another one.
+      for (const one of [third, fourth]) {
+        const { fates } = await stack.json<ShownEvent>('events', 'show', one.accepted[0]?.id ?? '');
+        expect(fates.map((fate) => fate.model)).toContain('blooms');
+        for (const fate of fates) expect(['acted_on', 'coalesced']).toContain(fate.fate);
+      }
+      for (const model of ['blooms', 'heights']) await stack.json('start', model, '--as', 'dev');
+      const runs = await Promise.all(
+        ['blooms', 'heights'].map(async (model) => show((await ended(model))[0]?.run ?? '')),
+      );
+      expect(runs.map((run) => run.datasetVersion)).toEqual([4, 4]);
+    },
+    3 * MINUTES_MS,
+  );
+
+  it(
+    'a corrected partition makes the next run differ in exactly that partition; the earlier run can still be repeated',
+    async () => {
+      const before = await show((await ended('blooms'))[0]?.run ?? '');
+      await writeGarden(fileOf('b'), ROWS, ROWS - 50);
+      const corrected = await publish('b');
+      await stack.settled();
+      const runs = await ended('blooms');
+      const after = await show(runs[0]?.run ?? '');
+      expect([before.datasetVersion, after.datasetVersion]).toEqual([4, 5]);
+      expect(after.snapshot).not.toBe(before.snapshot);
+      const diff = await stack.json('data', 'diff', 'beds', '4', '5');
+      expect(diff).toMatchObject({
+        rows: { from: 4 * ROWS, to: 4 * ROWS - 50 },
+        columns: [],
+        partitions: [{ partition: 'b', change: 'replaced', rows: { from: ROWS, to: ROWS - 50 } }],
+        unchanged: 3,
+      });
+      const text = (await stack.refit('data', 'versions', 'beds')).stdout;
+      expect(text.replaceAll(/\s+│\s+│\s+│\s+/g, '')).toContain('correction');
+      const why = await stack.refit('why', corrected.accepted[0]?.id ?? '');
+      expect(why.stdout.replaceAll(/\s+/g, ' ')).toContain('replaces partition b (400 rows, now 350)');
+
+      await stack.json('runs', 'rerun', before.run, '--as', 'olga');
+      const repeated = await show((await ended('blooms'))[0]?.run ?? '');
+      expect(repeated).toMatchObject({
+        ...{ trigger: 'manual', repeats: before.run, datasetVersion: 4, snapshot: before.snapshot, differences: [] },
+        training: { onnx: before.training.onnx },
+      });
+    },
+    3 * MINUTES_MS,
+  );
+
+  it(
+    "a plant's rows leave data, snapshots, predictions and outcomes; what can no longer be repeated is told, and the champion goes on",
+    async () => {
+      await stack.json('start', 'blooms', '--as', 'dev');
+      const run = await until(
+        'a run of blooms waits',
+        async () => {
+          const open = (await stack.runs('blooms')).find((one) => one.outcome === null && one.stage === 'decide');
+          return open ?? null;
+        },
+        MINUTES_MS,
+      );
+      await stack.refit('approve', run.run, '--as', 'ana');
+      await stack.champion('blooms', run.version ?? 0);
+      const request = gardenRequest('of-a-plant', 2) as { inputs: object[] };
+      const ids = { name: 'plant', datatype: 'BYTES', shape: [2], data: [ERASED, 'p802'] };
+      const answer = await fetch(`${stack.inference}/v2/models/blooms/infer`, {
+        method: 'POST',
+        body: JSON.stringify({ ...request, inputs: [...request.inputs, ids] }),
+        headers: { 'content-type': 'application/json' },
+      });
+      expect(answer.status).toBe(200);
+      await writeFile(
+        join(stack.folder, 'labels.json'),
+        JSON.stringify({
+          ...{ specversion: '1.0', id: 'outcomes', source: 'test/data', type: 'dev.refit.labels.arrived.v1' },
+          data: {
+            model: 'blooms',
+            labels: [ERASED, 'p802'].map((id) => ({ id, label: true, time: '2026-02-01T00:00:00Z' })),
+          },
+        }),
+      );
+      await stack.refit('publish', join(stack.folder, 'labels.json'));
+      await until('the prediction is in the log', async () =>
+        (await holding(ERASED)).some((one) => one.endsWith(' id')) ? true : null,
+      );
+      await stack.settled();
+
+      const erased = await stack.json<{
+        finishedAt: string;
+        report: {
+          rows: Record<string, number>;
+          version: number;
+          lostVersions: number[];
+          unrepeatable: { run: string }[];
+        };
+      }>('data', 'erase', 'beds', '--id', ERASED, '--reason', 'request 77', '--as', 'olga');
+      expect(erased.report).toMatchObject({
+        rows: { data: 1, predictions: 1, labels: 1 },
+        version: 6,
+        lostVersions: [3, 4, 5],
+      });
+      expect(await holding(ERASED)).toEqual([]);
+      expect((await stack.json<{ rows: number }[]>('data', 'versions', 'beds'))[0]?.rows).toBe(4 * ROWS - 51);
+      // Neither the audit nor any answer names the plant.
+      const told = await fetch(`${stack.gateway}/api/v1/datasets/beds/erasures`);
+      expect(await told.text()).not.toContain(ERASED);
+      const labels = await stack.refit('events', 'show', 'outcomes', '--json');
+      expect(labels.stdout).not.toContain(ERASED);
+      expect(labels.stdout).toContain('acted_on');
+      const chain = await fetch(`${stack.gateway}/api/v1/models/blooms/audit?limit=1000`);
+      const audit = await chain.text();
+      expect(audit).toContain('erasure.done');
+      expect(audit).not.toContain(ERASED);
+      expect(await stack.verifyAudit('blooms')).toMatchObject({ ok: true });
+
+      const lost = erased.report.unrepeatable.find((one) => one.run.startsWith('blooms'));
+      await stack.json('runs', 'rerun', lost?.run ?? '', '--as', 'olga');
+      const [repeated] = await ended('blooms');
+      expect(repeated).toMatchObject({ outcome: 'data_rejected' });
+      expect(repeated?.outcomeReason).toMatch(/version \d of dataset beds can no longer be rebuilt: erasure 1/);
+      // The same bytes do not come back.
+      const again = await publish('c', '--id', 'again');
+      await stack.settled();
+      const { fates } = await stack.json<ShownEvent>('events', 'show', again.accepted[0]?.id ?? '');
+      expect(fates[0]?.reason).toMatch(/erased.*erasure 1 took rows out/);
+      const ready = await fetch(`${stack.inference}/v2/models/blooms/ready`);
+      expect(ready.status).toBe(200);
+      // A new candidate is judged against the champion, whose training rows are now without the plant.
+      await stack.json('start', 'blooms', '--as', 'dev');
+      const [next] = await ended('blooms');
+      expect(next).toMatchObject({ outcome: 'rejected' });
+    },
+    4 * MINUTES_MS,
+  );
+});
