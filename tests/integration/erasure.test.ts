@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger } from '@temporalio/worker';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDatasetActivities } from '../../activities/dataset.ts';
 import { createEraseActivities } from '../../activities/erase.ts';
@@ -37,6 +38,9 @@ const EFFECTS = [
   'finishErasure',
 ] as const;
 type Effect = (typeof EFFECTS)[number];
+
+/** An attempt that is cut off is what these tests are about: no need to log it. */
+const environment = () => new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') });
 
 let folder: string;
 let registry: Registry;
@@ -93,7 +97,7 @@ async function arrive(id: string, partition: string, sql: string, offset: number
     },
   ]);
   const { ingest } = createDatasetActivities(ports());
-  const result = await new MockActivityEnvironment().run(ingest, { dataset: 'people', key: eventKey('test', id) });
+  const result = await environment().run(ingest, { dataset: 'people', key: eventKey('test', id) });
   expect(result).toMatchObject({ status: 'version' });
 }
 
@@ -164,7 +168,7 @@ async function expectErased(): Promise<void> {
   for (const file of files) {
     const path = join(file.parentPath, file.name);
     const rows = await query(`select * from read_parquet('${path}')`).catch(() => []);
-    expect(JSON.stringify(rows)).not.toContain(`"${PERSON}"`);
+    expect(rows.flatMap((row) => Object.values(row))).not.toContain(PERSON);
   }
   const [log] = await registry.allSinkFiles('m');
   expect(log).toMatchObject({ rows: 1 });
@@ -181,8 +185,7 @@ async function expectErased(): Promise<void> {
   });
 }
 
-const erase = (of: Ports) =>
-  new MockActivityEnvironment().run(createEraseActivities(of).eraseRows, { dataset: 'people', erasure: 1 });
+const erase = (of: Ports) => environment().run(createEraseActivities(of).eraseRows, { dataset: 'people', erasure: 1 });
 
 describe('erasure', () => {
   it('takes the rows out of all that is kept, and names nobody', async () => {
@@ -230,7 +233,7 @@ describe('erasure', () => {
       },
     ]);
     const { ingest } = createDatasetActivities(ports());
-    const result = await new MockActivityEnvironment().run(ingest, {
+    const result = await environment().run(ingest, {
       dataset: 'people',
       key: eventKey('test', 'back'),
     });
