@@ -116,7 +116,18 @@ export function createEraseActivities(ports: Ports) {
     const { dataset, request } = pass;
     const key = erasureKey(request.erasure);
     const version = latest.version + 1;
-    const manifest = manifestOf({ dataset: dataset.name, version, columns: latest.columns, event: key }, files);
+    const paths = await Promise.all(files.map(({ digest }) => store.pathOf(digest)));
+    const profile =
+      paths.length === 0
+        ? undefined
+        : await store.putBytes(Buffer.from(canonicalJson(await ports.engine.profile(paths, latest.columns))));
+    const manifest = manifestOf(
+      {
+        ...{ dataset: dataset.name, version, columns: latest.columns, event: key },
+        ...(profile === undefined ? {} : { profile }),
+      },
+      files,
+    );
     const committed = await registry.commitDatasetVersion({
       dataset: dataset.name,
       version,
@@ -168,6 +179,8 @@ export function createEraseActivities(ports: Ports) {
         const gone = await registry.deletedArtifact(file.digest);
         if (gone?.reason === pass.reason && lostVersions.at(-1) !== number) lostVersions.push(number);
       }
+      // Its frequent values may name the person.
+      if (lostVersions.at(-1) === number && manifest.profile !== undefined) await pass.replace(manifest.profile, null);
     }
     const now = version === null ? undefined : await registry.datasetVersion(dataset.name, version);
     const removed = now && latest ? latest.manifest.rows - now.manifest.rows : 0;
@@ -181,7 +194,7 @@ export function createEraseActivities(ports: Ports) {
     const unrepeatable: { model: string; run: string }[] = [];
     let removed = 0;
     for (const { run, model, snapshot, predictions } of await registry.runsOfDataset(pass.dataset.name)) {
-      const { parts, reference, testSource } = await readJson<SnapshotManifest>(store, snapshot);
+      const { parts, reference, testSource, profile } = await readJson<SnapshotManifest>(store, snapshot);
       const sheets = [
         ...[parts.train, parts.validation, parts.test].map(({ digest }) => ({ digest, column: '__id' })),
         ...[reference, testSource].map((digest) => ({ digest, column: idColumn })),
@@ -203,7 +216,9 @@ export function createEraseActivities(ports: Ports) {
         }
         touched ||= left !== null || (await registry.deletedArtifact(digest))?.reason === pass.reason;
       }
-      if (touched) unrepeatable.push({ model, run });
+      if (!touched) continue;
+      unrepeatable.push({ model, run });
+      if (profile !== undefined) await pass.replace(profile, null);
     }
     return { unrepeatable, removed };
   }

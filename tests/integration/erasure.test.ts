@@ -42,6 +42,8 @@ type Effect = (typeof EFFECTS)[number];
 /** An attempt that is cut off is what these tests are about: no need to log it. */
 const environment = () => new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') });
 
+const engine = createDataEngine();
+
 let folder: string;
 let registry: Registry;
 let store: ArtifactStore;
@@ -73,7 +75,7 @@ function failing<T extends object>(target: T, effect: Effect, when: 'before' | '
 
 const ports = (): Ports =>
   ({
-    ...{ registry, store, engine: createDataEngine() },
+    ...{ registry, store, engine },
     surroundings: createSurroundings({ scratchRoot: join(folder, 'scratch'), dataRoots: [] }),
     messenger: { eventsArrived: async () => undefined },
   }) as unknown as Ports;
