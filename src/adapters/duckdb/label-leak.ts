@@ -111,7 +111,9 @@ async function comesByClass(session: Session, number: string, classes: number): 
   if (known < LEAST_ROWS || Number(row?.share ?? 0) < 0.5 || Number(row?.values ?? 0) * ROWS_PER_VALUE <= known)
     return false;
   const byChance = known * Number(row?.mixed ?? 0);
-  return byChance > 0 && Number(row?.changes ?? 0) <= Math.max(classes - 1, LEAK_CHANGES * byChance);
+  const changes = Number(row?.changes ?? 0);
+  const few = classes - 1;
+  return changes <= LEAK_CHANGES * byChance || (changes <= few && few * ROWS_PER_VALUE <= byChance);
 }
 
 /** A feature as a number: itself, or a text that holds one in nearly all rows. */
