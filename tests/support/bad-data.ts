@@ -129,12 +129,14 @@ export async function badDataWorld(): Promise<BadDataWorld> {
       const arrived = event('data', `e${made}`, name, { dataset: name, uris: [uri], ...more });
       await registry.receive([delivery(made, arrived)]);
       const key = eventKey(arrived.source, arrived.id);
-      return environment.run<[], IngestResult>(() => dataset.ingest({ dataset: name, key }));
+      return environment.run<[], IngestResult, () => Promise<IngestResult>>(() =>
+        dataset.ingest({ dataset: name, key }),
+      );
     },
     async run(model) {
       const { run } = await openRun(registry, model, `run-${model}`);
       const request = { model, run, definitionDigest: digestOf('definition') };
-      return environment.run<[], SnapshotResult>(() => snapshot.buildSnapshot(request));
+      return environment.run<[], SnapshotResult, () => Promise<SnapshotResult>>(() => snapshot.buildSnapshot(request));
     },
     async state(name) {
       return {
