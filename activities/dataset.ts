@@ -12,6 +12,7 @@ import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { DataProblem } from '../src/ports/data.ts';
 import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
 import { readJson } from '../src/ports/store.ts';
+import type { DataPlace } from '../src/ports/surroundings.ts';
 import { datasetsLookedInto, judgeArrival, type VersionBefore } from './arrival.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
@@ -30,17 +31,24 @@ function formatOf(uri: string, given: DataFormat | undefined): DataFormat {
 
 type Grown = Extract<Growth, { status: 'grown' }>;
 
+const placeOf = (record: DatasetRecord, arrived: DataArrived): DataPlace => ({
+  roots: [record.root],
+  // A dataset that was registered before there were any has none.
+  queries: record.document.queries ?? [],
+  partition: arrived.partition ?? null,
+});
+
 export function createDatasetActivities({ registry, store, engine, messenger, surroundings }: Ports) {
   async function takeFile(
     uri: string,
     arrived: DataArrived,
     record: DatasetRecord,
     folder: string,
-    index: number,
-    key: string,
+    { index, key, expected }: { readonly index: number; readonly key: string; readonly expected: string | undefined },
   ) {
     const original = join(folder, `${index}.source`);
-    const { sha256 } = await surroundings.fetch(uri, [record.root], original);
+    const fetched = await surroundings.fetch(uri, placeOf(record, arrived), original);
+    const { sha256 } = fetched;
     const erasure = await registry.erasedSource(record.name, sha256);
     if (erasure !== undefined) {
       throw new DataProblem(
@@ -48,18 +56,18 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         `${uri} has the bytes from which erasure ${erasure} took rows out; publish the file without them`,
       );
     }
-    const expected = arrived.sha256?.[index];
     if (expected !== undefined && expected !== sha256) {
       throw new DataProblem('sha256', `${uri} has sha256 ${sha256}, the event says ${expected}`);
     }
     const output = join(folder, `${index}.parquet`);
     const converted = await engine.convert({
       path: original,
-      format: formatOf(uri, arrived.format),
+      format: fetched.format ?? formatOf(uri, arrived.format),
       timeColumn: record.document.time ?? null,
       output,
       name: fileNameOf(uri),
       ...(record.document.csv === undefined ? {} : { csv: record.document.csv }),
+      ...(fetched.columns === undefined ? {} : { columns: fetched.columns }),
     });
     const stored = await store.putFile(output);
     const file: DataFile = {
@@ -152,8 +160,14 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
   ): Promise<IngestResult> {
     return surroundings.scratch(async (folder) => {
       const taken = [];
-      for (const [index, uri] of arrived.uris.entries())
-        taken.push(await takeFile(uri, arrived, record, folder, index, key));
+      for (const [at, given] of arrived.uris.entries()) {
+        const uris = await surroundings.expand(given, placeOf(record, arrived));
+        const expected = arrived.sha256?.[at];
+        if (expected !== undefined && uris.length !== 1)
+          throw new DataProblem('sha256', `${given} stands for ${uris.length} files; give no digest for a pattern`);
+        for (const uri of uris)
+          taken.push(await takeFile(uri, arrived, record, folder, { index: taken.length, key, expected }));
+      }
       for (;;) {
         const latest = await registry.latestDatasetVersion(record.name);
         const files = taken.map((one) => one.file);

@@ -164,7 +164,8 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
 
   'data-arrived': 'Files of a dataset have arrived. They are copied into the artifact store and become one version.',
   'data-arrived.dataset': 'Name of the dataset',
-  'data-arrived.uris': 'Absolute `file:///…` addresses, below the project folder or `REFIT_DATA_ROOTS`',
+  'data-arrived.uris':
+    'Addresses: `file:///…` and `s3://…` (also patterns with `*`), `https://…`, `query:NAME` of the Dataset document; [where data may lie](../data.md#places)',
   'data-arrived.partition': 'The files replace those of this partition; else they are appended',
   'data-arrived.format': 'Told from the name of the file when left out; gzip is told from its bytes',
   'data-arrived.sha256': 'Digest of each file, in the order of `uris`; another one is refused',
@@ -272,7 +273,14 @@ export const SETTING_DESCRIPTIONS: Readonly<Record<string, string>> = {
   REFIT_TOPIC_PREFIX: 'What topic names and consumer groups start with.',
   REFIT_DATABASE_URL:
     'The registry: `file:PATH` of a SQLite file, or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with `schema`, `sslmode` (`disable`, `require`, `verify-ca`, `verify-full`), `sslrootcert` and `options` as parameters. Default: `refit.db` in `REFIT_HOME`.',
-  REFIT_ARTIFACTS_URL: 'The artifact store, as `file:PATH` of a folder. Default: `artifacts` in `REFIT_HOME`.',
+  REFIT_ARTIFACTS_URL:
+    'The artifact store: `file:PATH` of a folder, or `s3://BUCKET/PREFIX`. Default: `artifacts` in `REFIT_HOME`.',
+  REFIT_ARTIFACTS_CACHE: 'How much of an artifact store on S3 is kept on this disk, in `REFIT_HOME`.',
+  AWS_ENDPOINT_URL_S3: 'Endpoint of S3, for data and the artifact store; `AWS_ENDPOINT_URL` as well. Default: AWS.',
+  AWS_ACCESS_KEY_ID: 'Its access key. Without one, requests are not signed.',
+  AWS_SECRET_ACCESS_KEY: 'Its secret',
+  AWS_SESSION_TOKEN: 'Its token, where the key is a temporary one',
+  AWS_REGION: 'Its region; `AWS_DEFAULT_REGION` as well',
   REFIT_TEMPORAL_PORT: 'Temporal of the local stack',
   REFIT_TEMPORAL_UI_PORT: 'Its UI',
   REFIT_KAFKA_PORT: 'Kafka of the local stack',

@@ -3,10 +3,12 @@
  * settings, so that a part can be started twice in one process with different settings, and tests need no globals.
  */
 import { existsSync } from 'node:fs';
-import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { readKafka, readTemporal } from './settings/connections.ts';
+import { readDataRoots } from './settings/data-roots.ts';
 import { SettingsError } from './settings/errors.ts';
 import { readBytes, readDurationMs, readPort, readText } from './settings/read.ts';
+import { readS3 } from './settings/s3.ts';
 import { Secret } from './settings/secret.ts';
 import { readTracing } from './settings/tracing.ts';
 import { LOG_LEVELS, type LogLevel, type PortSettings, type Settings } from './settings/types.ts';
@@ -33,11 +35,10 @@ export function parseSettings(env: NodeJS.ProcessEnv, cwd: string): Settings {
     temporal: readTemporal(env, cwd, ports.temporal),
     kafka: readKafka(env, cwd, ports.kafka),
     databaseUrl: readDatabaseUrl(env, cwd, join(home, 'refit.db')),
-    artifactsUrl: readFileUrl(env, cwd, { variable: 'REFIT_ARTIFACTS_URL', fallback: join(home, 'artifacts') }),
-    dataRoots: (readText(env, 'REFIT_DATA_ROOTS') ?? '')
-      .split(delimiter)
-      .filter((root) => root !== '')
-      .map((root) => resolve(cwd, root)),
+    artifactsUrl: readArtifactsUrl(env, cwd, join(home, 'artifacts')),
+    artifactsCacheBytes: readBytes(env, 'REFIT_ARTIFACTS_CACHE', '20GiB'),
+    s3: readS3(env),
+    dataRoots: readDataRoots(env, cwd),
     dataMaxBytes: readBytes(env, 'REFIT_DATA_MAX_BYTES', '50GiB'),
     ports,
     python: resolveCommand(readText(env, 'REFIT_PYTHON'), cwd),
@@ -110,6 +111,18 @@ interface FileUrlRule {
   readonly others?: string;
 }
 
+function readArtifactsUrl(env: NodeJS.ProcessEnv, cwd: string, fallback: string): string {
+  const variable = 'REFIT_ARTIFACTS_URL';
+  const text = readText(env, variable);
+  if (text === undefined || !/^s3:/i.test(text))
+    return readFileUrl(env, cwd, { variable, fallback, others: ' or s3://BUCKET/PREFIX' });
+  if (!/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[A-Za-z0-9!_.*'()-]+)*\/?$/.test(text) || text.includes('..'))
+    throw new SettingsError(
+      `${variable} must be s3://BUCKET/PREFIX; keys and the endpoint stand in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL_S3`,
+    );
+  return text.replace(/\/+$/, '');
+}
+
 function readDatabaseUrl(env: NodeJS.ProcessEnv, cwd: string, fallback: string): Secret {
   const variable = 'REFIT_DATABASE_URL';
   const text = readText(env, variable);
@@ -138,10 +151,7 @@ function readDatabaseUrl(env: NodeJS.ProcessEnv, cwd: string, fallback: string):
 function readFileUrl(env: NodeJS.ProcessEnv, cwd: string, rule: FileUrlRule): string {
   const text = readText(env, rule.variable);
   if (text === undefined) return `file:${rule.fallback}`;
-  // The value is not repeated in either error: a database address may hold a password.
-  if (/^s3:/i.test(text)) {
-    throw new SettingsError(`${rule.variable}: S3 is not supported yet; use file:PATH on this host`);
-  }
+  // The value is not repeated in the error: a database address may hold a password.
   if (!/^file:/i.test(text) || text.length === 'file:'.length) {
     throw new SettingsError(
       `${rule.variable} must be file:PATH${rule.others ?? ''}, for example file:${rule.fallback}`,

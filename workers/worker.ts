@@ -86,6 +86,9 @@ export async function startWorker(
     surroundings: createSurroundings({
       scratchRoot: join(settings.home, 'scratch', 'worker'),
       dataRoots: settings.dataRoots,
+      maxBytes: settings.dataMaxBytes,
+      s3: settings.s3,
+      environment: process.env,
     }),
   };
   const activities = createActivities(decorate(ports));

@@ -95,6 +95,37 @@ export const csvSchema = z.strictObject({
 });
 export type CsvDialect = z.infer<typeof csvSchema>;
 
+/** Variables that Refit and its servers use: a query must not send their values to a host of its choice. */
+const QUERY_URL = /^\$\{(?!REFIT_|AWS_|KAFKA_|TEMPORAL_|OTEL_|NODE_)[A-Z][A-Z0-9_]*\}$/;
+
+export const datasetQuerySchema = z
+  .strictObject({
+    name: nameSchema.describe('An event names it as `query:NAME`'),
+    url: z
+      .string()
+      .regex(QUERY_URL, `a variable of the worker, written as $\{WAREHOUSE_URL}, and none of Refit’s own`)
+      .describe(
+        'Variable of the worker that holds postgres://USER:PASSWORD@HOST:PORT/DATABASE; it is read where the query runs, and never kept',
+      ),
+    table: z
+      .string()
+      .regex(/^[^".\0]{1,63}(\.[^".\0]{1,63})?$/, 'TABLE or SCHEMA.TABLE')
+      .optional()
+      .describe('All rows of this table or view'),
+    sql: z
+      .string()
+      .min(1)
+      .max(100_000)
+      .optional()
+      .describe(
+        'One SELECT, in a read-only transaction; $1 is the partition of the event. ORDER BY makes its digest repeatable',
+      ),
+  })
+  .refine((value) => (value.table === undefined) !== (value.sql === undefined), {
+    message: 'exactly one of `table` and `sql`',
+  });
+export type DatasetQuery = z.infer<typeof datasetQuerySchema>;
+
 export const datasetSchema = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal('Dataset'),
@@ -110,6 +141,11 @@ export const datasetSchema = z.strictObject({
       'Types by column, where the first version shall not decide. A column that is named later becomes part of the dataset; one that is `ignored` may come or not, and is no part of it',
     ),
   expect: z.array(expectationSchema).default([]),
+  queries: z
+    .array(datasetQuerySchema)
+    .max(100)
+    .default([])
+    .describe('Tables and queries of Postgres that arrivals may name'),
   csv: csvSchema.optional().describe('How CSV files are written; what is left out is detected in each file'),
 });
 export type DatasetDocument = z.infer<typeof datasetSchema>;

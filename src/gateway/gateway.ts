@@ -7,7 +7,7 @@ import { writePredictions } from '../adapters/duckdb/prediction-log.ts';
 import { createKafkaBus } from '../adapters/kafka/bus.ts';
 import { openRegistry } from '../adapters/registry/index.ts';
 import { openStore } from '../adapters/store/directory.ts';
-import { createSurroundings } from '../adapters/surroundings.ts';
+import { createScratch } from '../adapters/surroundings.ts';
 import { connectClient } from '../adapters/temporal/connection.ts';
 import { createMessenger } from '../adapters/temporal/messenger.ts';
 import type { Subscription } from '../ports/bus.ts';
@@ -69,10 +69,7 @@ export async function startGateway(
     now,
     eventRetentionMs: settings.eventRetentionMs,
   };
-  const surroundings = createSurroundings({
-    scratchRoot: join(settings.home, 'scratch', 'gateway'),
-    dataRoots: settings.dataRoots,
-  });
+  const scratch = createScratch(join(settings.home, 'scratch', 'gateway'));
   const relay = startRelay(registry, bus, logger, now);
   const consumers: Record<string, Subscription> = {};
   const metrics = createMetrics({
@@ -93,7 +90,7 @@ export async function startGateway(
     topics: ['predictions'],
     lingerMs: SINK_LINGER_MS,
     concurrency: SINK_PARTITIONS_AT_ONCE,
-    handle: createSink({ registry, store, surroundings, write: writePredictions, logger }),
+    handle: createSink({ registry, store, surroundings: { scratch }, write: writePredictions, logger }),
   });
   const retention = startRetention({ registry, logger, now, keepMs: settings.eventRetentionMs });
   const stateOf = (name: string): string | null => {

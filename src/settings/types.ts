@@ -37,6 +37,18 @@ export interface PortSettings {
   readonly serve: number;
 }
 
+export interface S3Settings {
+  readonly region: string;
+  /** undefined: AWS's own. */
+  readonly endpoint?: string;
+  /** undefined: requests are not signed, which only public buckets take. */
+  readonly credentials?: {
+    readonly accessKeyId: string;
+    readonly secretAccessKey: Secret;
+    readonly sessionToken?: Secret;
+  };
+}
+
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
@@ -57,9 +69,15 @@ export interface Settings {
   readonly kafka: KafkaSettings;
   /** `file:/absolute/path` of the registry's SQLite file, or `postgres://…`; shown without its password. */
   readonly databaseUrl: Secret;
-  /** `file:/absolute/path` of the artifact store's folder. */
+  /** `file:/absolute/path` of the artifact store's folder, or `s3://bucket/prefix`. */
   readonly artifactsUrl: string;
-  /** Absolute folders that data may be read from; empty means the project folder that `apply` names. */
+  /** Most bytes that are kept on this disk of an artifact store on S3. */
+  readonly artifactsCacheBytes: number;
+  readonly s3: S3Settings;
+  /**
+   * Where data may be read from: absolute folders, `s3://bucket/prefix`, `https://host/path`. Empty means the project folder that
+   * `apply` names.
+   */
   readonly dataRoots: readonly string[];
   /** Most bytes of one file of data, uncompressed. */
   readonly dataMaxBytes: number;

@@ -9,6 +9,8 @@ declare module 'vitest' {
     kafkaBrokers: string;
     /** Of a database for registries, each in a schema of its own. */
     postgresUrl: string;
+    /** Endpoint of a server that speaks S3; each test file makes a bucket of its own. */
+    s3Url: string;
     /** Executable of the time-skipping test server, for `existing-path`. */
     testServerPath: string;
     pythonPath: string;
@@ -23,6 +25,7 @@ export default async function globalSetup(project: TestProject): Promise<() => P
   project.provide('temporalUi', servers.temporalUi);
   project.provide('kafkaBrokers', servers.kafkaBrokers);
   project.provide('postgresUrl', servers.postgresUrl);
+  project.provide('s3Url', servers.s3Url);
   project.provide('testServerPath', servers.testServerPath);
   project.provide('pythonPath', servers.pythonPath);
   project.provide('kafkaPythonPath', servers.kafkaPythonPath);

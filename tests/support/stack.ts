@@ -9,6 +9,7 @@ import { startTemporal } from '../../src/local/temporal.ts';
 import type { Settings } from '../../src/settings/types.ts';
 import { parseSettings } from '../../src/settings.ts';
 import { startPostgres } from './postgres.ts';
+import { startS3 } from './s3.ts';
 
 export { freePorts };
 
@@ -45,6 +46,7 @@ export interface TestServers {
   readonly temporalUi: string;
   readonly kafkaBrokers: string;
   readonly postgresUrl: string;
+  readonly s3Url: string;
   /** For \`TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } })\`. */
   readonly testServerPath: string;
   /** The Python that has what the trainers need. */
@@ -56,7 +58,7 @@ export interface TestServers {
   readonly stop: () => Promise<void>;
 }
 
-/** One Temporal server, one Kafka and one Postgres. Test files share them and keep apart by names of their own. */
+/** One Temporal server, one Kafka, one Postgres and one S3. Test files share them and keep apart by names of their own. */
 export async function startTestServers(): Promise<TestServers> {
   const home = await temporaryHome('servers');
   const settings = await testSettings(home);
@@ -70,7 +72,9 @@ export async function startTestServers(): Promise<TestServers> {
     const tools = await testTools(settings);
     const temporal = await startTemporal({ settings, executable: tools.temporalCli, env });
     stops.push(temporal.stop);
-    const [postgresPort = 0] = await freePorts(1);
+    const [postgresPort = 0, s3Port = 0] = await freePorts(2);
+    const s3 = await startS3(tools.s3Python, s3Port);
+    stops.push(s3.stop);
     const postgres = await startPostgres(await temporaryHome('postgres'), postgresPort);
     stops.push(postgres.stop);
     const tool = { kind: 'java', libFolder: tools.kafkaLibFolder, detail: '' } as const;
@@ -81,6 +85,7 @@ export async function startTestServers(): Promise<TestServers> {
       temporalUi: `http://127.0.0.1:${settings.ports.temporalUi}`,
       kafkaBrokers: settings.kafka.brokers.join(','),
       postgresUrl: postgres.url,
+      s3Url: s3.url,
       testServerPath: tools.testServer,
       pythonPath: tools.python,
       kafkaPythonPath: tools.kafkaPython,

@@ -132,7 +132,8 @@ function surroundings(folder: string): Surroundings {
         await rm(attempt, { recursive: true, force: true });
       }
     },
-    async fetch(uri, _roots, target) {
+    expand: (uri) => Promise.resolve([uri]),
+    async fetch(uri, _place, target) {
       await writeFile(target, uri);
       return { sha256: createHash('sha256').update(uri).digest('hex'), bytes: uri.length };
     },

@@ -78,6 +78,22 @@ describe('given values', () => {
     expect(settings.python).toBe(join(folder, 'venv/bin/python'));
   });
 
+  it('takes folders and addresses as roots of data, and an artifact store on S3', () => {
+    const given = ['s3://lake/sales', 'data', 'https://host:8443/a', 'http://localhost:90', '/srv'].join(delimiter);
+    const settings = parseSettings(
+      { REFIT_DATA_ROOTS: given, REFIT_ARTIFACTS_URL: 's3://store/refit/', AWS_REGION: 'eu-central-1' },
+      folder,
+    );
+    expect(settings.dataRoots).toEqual([
+      ...['s3://lake/sales', join(folder, 'data'), 'https://host:8443/a', 'http://localhost:90', '/srv'],
+    ]);
+    expect(parseSettings({ REFIT_DATA_ROOTS: settings.dataRoots.join(delimiter) }, folder).dataRoots).toEqual(
+      settings.dataRoots,
+    );
+    expect(settings.artifactsUrl).toBe('s3://store/refit');
+    expect(settings.s3).toEqual({ region: 'eu-central-1' });
+  });
+
   it('turns TLS on for an API key, and off only when told', () => {
     expect(parseSettings({ TEMPORAL_API_KEY: 'k' }, folder).temporal.tls).toEqual({});
     expect(parseSettings({ TEMPORAL_API_KEY: 'k', TEMPORAL_TLS: 'false' }, folder).temporal.tls).toBeUndefined();
@@ -99,7 +115,7 @@ describe('errors name the variable and what would be right', () => {
       { REFIT_DATABASE_URL: 'postgres://x/db?password=pw' },
       /REFIT_DATABASE_URL must have its password before the host/,
     ],
-    [{ REFIT_ARTIFACTS_URL: 's3://bucket' }, /REFIT_ARTIFACTS_URL: S3 is not supported yet/],
+    [{ REFIT_ARTIFACTS_URL: 's3://key:secret@bucket' }, /REFIT_ARTIFACTS_URL must be s3:\/\/BUCKET\/PREFIX/],
     [{ REFIT_DATABASE_URL: 'mysql://x' }, /REFIT_DATABASE_URL must be file:PATH/],
     [{ REFIT_LOG_LEVEL: 'loud' }, /REFIT_LOG_LEVEL is 'loud'.*debug/],
     [{ REFIT_TOPIC_PREFIX: 'a b' }, /REFIT_TOPIC_PREFIX/],

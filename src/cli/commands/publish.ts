@@ -1,6 +1,6 @@
 /** refit publish: data arrivals, drift alerts, any CloudEvent; by the gateway's HTTP binding. */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -32,6 +32,14 @@ async function digestOf(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
+/** The address of what was named, and its path where it is one file of this host. */
+function addressOf(given: string, cwd: string): { readonly uri: string; readonly path: string | null } {
+  if (/^(s3|https?):\/\//.test(given) || given.startsWith('query:')) return { uri: given, path: null };
+  const path = given.startsWith('file://') ? fileURLToPath(given) : resolve(cwd, given);
+  const isPattern = path.includes('*') && !existsSync(path);
+  return { uri: pathToFileURL(path).href, path: isPattern ? null : path };
+}
+
 export function publishCommands(program: Command, { api, cwd, actor, settings }: Context): void {
   const publish = program.command('publish').description('publish events');
 
@@ -58,9 +66,11 @@ export function publishCommands(program: Command, { api, cwd, actor, settings }:
 
   publish
     .command('data')
-    .description('tell that files of a dataset have arrived; the same command again is a duplicate')
+    .description(
+      'tell that data of a dataset has arrived; with files of this host, the same command again is a duplicate',
+    )
     .argument('<dataset>')
-    .argument('<uris...>', 'paths, or file:// addresses')
+    .argument('<uris...>', 'paths, patterns in quotes, or addresses: file://, s3://, https://, query:NAME')
     .option('--partition <name>', 'replaces this partition; else the files are appended')
     .addOption(
       new Option('--format <format>', 'told from the name when left out').choices(['parquet', 'csv', 'jsonl'] as const),
@@ -72,15 +82,21 @@ export function publishCommands(program: Command, { api, cwd, actor, settings }:
       '\nExample:\n  refit publish data flights examples/flight-delays/data/flights-2013-01.parquet --partition 2013-01\n',
     )
     .action(async (dataset, uris, { partition, format, id, json }) => {
-      const paths = uris.map((uri) => (uri.startsWith('file://') ? fileURLToPath(uri) : resolve(cwd, uri)));
+      const addressed = uris.map((uri) => addressOf(uri, cwd));
+      const digests = await Promise.all(addressed.map(async ({ path }) => (path === null ? null : await digestOf(path))));
+      const sha256 = digests.filter((one) => one !== null);
+      const isWhole = sha256.length === digests.length;
       const data: DataArrived = {
         dataset,
-        uris: paths.map((path) => pathToFileURL(path).href),
-        sha256: await Promise.all(paths.map(digestOf)),
+        uris: addressed.map(({ uri }) => uri),
+        // One for each, or none: what lies elsewhere is seen by the worker only.
+        ...(isWhole ? { sha256 } : {}),
         ...(partition === undefined ? {} : { partition }),
         ...(format === undefined ? {} : { format }),
       };
-      await send(envelope(EVENT_TYPES.dataArrived, 'refit/cli', dataset, id, data), json);
+      // What cannot be seen from here may have changed since: each command is an event of its own.
+      const own = id ?? (isWhole ? undefined : idOf({ data, at: Date.now() }));
+      await send(envelope(EVENT_TYPES.dataArrived, 'refit/cli', dataset, own, data), json);
     });
 
   publish

@@ -2,10 +2,10 @@
 import type { Settings } from '../../settings/types.ts';
 import { cacheRoot } from './cache.ts';
 import { ensureKafka, ensureKafkaJars, type KafkaTool } from './kafka.ts';
-import { ensureKafkaPython } from './kafka-python.ts';
 import type { Progress } from './progress.ts';
 import { ensurePython, type PythonTool } from './python.ts';
 import { ensureTemporal, ensureTemporalCli, type SetupContext, type TemporalTool } from './temporal.ts';
+import { ensureKafkaPython, ensureS3Python } from './test-python.ts';
 import { ensureTestServer } from './test-server.ts';
 
 export interface StackTools {
@@ -21,6 +21,8 @@ export interface TestTools {
   readonly python: string;
   /** A Python with librdkafka's client. */
   readonly kafkaPython: string;
+  /** A Python with a server that speaks S3. */
+  readonly s3Python: string;
 }
 
 export function setupContext(progress: Progress, env: NodeJS.ProcessEnv = process.env): SetupContext {
@@ -44,5 +46,6 @@ export async function ensureTestTools(settings: Settings, context: SetupContext)
   const kafkaLibFolder = await ensureKafkaJars(context);
   const python = await ensurePython(settings, context);
   const kafkaPython = await ensureKafkaPython(context);
-  return { temporalCli, testServer, kafkaLibFolder, python: python.path, kafkaPython };
+  const s3Python = await ensureS3Python(context);
+  return { temporalCli, testServer, kafkaLibFolder, python: python.path, kafkaPython, s3Python };
 }
