@@ -20,7 +20,7 @@ export async function compareFiles(
     const converted: string[] = [];
     for (const [index, path] of [reference, current].entries()) {
       const format = formatOfName(path);
-      if (!format) throw new CliError(EXIT.usage, `${path}: the name must end in one of ${FORMAT_ENDINGS}`);
+      if (!format) throw new CliError(EXIT.usage, `${path}: the name must end in ${FORMAT_ENDINGS}`);
       await stat(path).catch(() => {
         throw new CliError(EXIT.usage, `${path} does not exist`);
       });

@@ -16,11 +16,12 @@ import { expandS3, openS3 } from './s3.ts';
 export interface SourceOptions {
   /** From REFIT_DATA_ROOTS; empty: those that the place names. */
   readonly dataRoots: readonly string[];
-  /** Most bytes of a file, as it comes. */
-  readonly maxBytes: number;
-  readonly s3: S3Settings;
-  /** Where the variables of queries stand. */
-  readonly environment: NodeJS.ProcessEnv;
+  /** Most bytes of a file, as it comes. @default no bound */
+  readonly maxBytes?: number;
+  /** @default AWS, without keys */
+  readonly s3?: S3Settings;
+  /** Where the variables of queries stand. @default none */
+  readonly environment?: NodeJS.ProcessEnv;
 }
 
 export interface Sources {
@@ -28,7 +29,12 @@ export interface Sources {
   fetch(uri: string, place: DataPlace, target: string): Promise<FetchedFile>;
 }
 
-export function createSources({ dataRoots, maxBytes, s3, environment }: SourceOptions): Sources {
+export function createSources({
+  dataRoots,
+  maxBytes = Number.POSITIVE_INFINITY,
+  s3 = { region: 'us-east-1' },
+  environment = {},
+}: SourceOptions): Sources {
   const client = createS3Client(s3);
   const rootsOf = (place: DataPlace): readonly string[] => (dataRoots.length > 0 ? dataRoots : place.roots);
 

@@ -83,7 +83,9 @@ export function publishCommands(program: Command, { api, cwd, actor, settings }:
     )
     .action(async (dataset, uris, { partition, format, id, json }) => {
       const addressed = uris.map((uri) => addressOf(uri, cwd));
-      const digests = await Promise.all(addressed.map(async ({ path }) => (path === null ? null : await digestOf(path))));
+      const digests = await Promise.all(
+        addressed.map(async ({ path }) => (path === null ? null : await digestOf(path))),
+      );
       const sha256 = digests.filter((one) => one !== null);
       const isWhole = sha256.length === digests.length;
       const data: DataArrived = {

@@ -58,7 +58,7 @@ async function take(
   const found = await stat(path).catch(() => undefined);
   if (!found?.isFile()) throw new CliError(EXIT.usage, `${path} is not a file`);
   const format = formatOfName(path);
-  if (!format) throw new DataProblem('format', `${uri}: the name must end in one of ${FORMAT_ENDINGS}`);
+  if (!format) throw new DataProblem('format', `${uri}: the name must end in ${FORMAT_ENDINGS}`);
   const converted = await engine.convert({
     ...{ path, format, timeColumn: dataset.time ?? null, output },
     ...(dataset.csv === undefined ? {} : { csv: dataset.csv }),
