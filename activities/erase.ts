@@ -59,7 +59,8 @@ class Pass {
     for (let wanted = digest; ; ) {
       const gone = await this.ports.registry.deletedArtifact(wanted);
       if (!gone) return wanted;
-      if (gone.replacement === null) return null;
+      // What retention deleted may have been made again since, by a repetition.
+      if (gone.replacement === null) return (await this.ports.store.has(wanted)) ? wanted : null;
       wanted = gone.replacement;
     }
   }

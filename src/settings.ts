@@ -45,7 +45,12 @@ export function parseSettings(env: NodeJS.ProcessEnv, cwd: string): Settings {
     logLevel: readLogLevel(env),
     tracing: readTracing(env),
     eventLingerMs: readLinger(env),
-    eventRetentionMs: readRetention(env),
+    retention: {
+      eventsMs: readRetention(env, 'REFIT_EVENT_RETENTION', '400d'),
+      predictionsMs: readRetention(env, 'REFIT_PREDICTION_RETENTION', '400d'),
+      runsMs: readRetention(env, 'REFIT_RUN_RETENTION', 'forever'),
+      dataMs: readRetention(env, 'REFIT_DATA_RETENTION', 'forever'),
+    },
     workerMetricsPort:
       readText(env, 'REFIT_WORKER_METRICS_PORT') === undefined
         ? undefined
@@ -184,8 +189,8 @@ function readLinger(env: NodeJS.ProcessEnv): number {
   return lingerMs;
 }
 
-function readRetention(env: NodeJS.ProcessEnv): number | null {
-  return readText(env, 'REFIT_EVENT_RETENTION') === 'forever'
+function readRetention(env: NodeJS.ProcessEnv, variable: string, fallback: string): number | null {
+  return (readText(env, variable) ?? fallback) === 'forever'
     ? null
-    : readDurationMs(env, 'REFIT_EVENT_RETENTION', '400d', "or 'forever'");
+    : readDurationMs(env, variable, '400d', "or 'forever'");
 }

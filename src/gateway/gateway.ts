@@ -67,7 +67,7 @@ export async function startGateway(
     drift: createDriftDetector(),
     logger,
     now,
-    eventRetentionMs: settings.eventRetentionMs,
+    eventRetentionMs: settings.retention.eventsMs,
   };
   const scratch = createScratch(join(settings.home, 'scratch', 'gateway'));
   const relay = startRelay(registry, bus, logger, now);
@@ -92,7 +92,7 @@ export async function startGateway(
     concurrency: SINK_PARTITIONS_AT_ONCE,
     handle: createSink({ registry, store, surroundings: { scratch }, write: writePredictions, logger }),
   });
-  const retention = startRetention({ registry, logger, now, keepMs: settings.eventRetentionMs });
+  const retention = startRetention({ registry, store, messenger, logger, now, keep: settings.retention });
   const stateOf = (name: string): string | null => {
     const consumer = consumers[name];
     return consumer ? consumerProblem(consumer.state(), now().getTime()) : 'not started';

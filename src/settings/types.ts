@@ -59,6 +59,18 @@ export interface TracingSettings {
   readonly traceparent: string | undefined;
 }
 
+/** How long is kept what nobody needs any more, in milliseconds; null: for ever. */
+export interface RetentionSettings {
+  /** Events, after they were settled. */
+  readonly eventsMs: number | null;
+  /** The log of predictions. */
+  readonly predictionsMs: number | null;
+  /** What runs made whose version never served. */
+  readonly runsMs: number | null;
+  /** Files that a correction took out of a dataset. */
+  readonly dataMs: number | null;
+}
+
 export interface Settings {
   /** Absolute folder of the local state: logs, pids, databases. */
   readonly home: string;
@@ -88,8 +100,7 @@ export interface Settings {
   readonly tracing: TracingSettings;
   /** How long an event may wait in the gateway for others, so that they share a transaction and a signal. */
   readonly eventLingerMs: number;
-  /** How long settled events are kept; null: for ever. */
-  readonly eventRetentionMs: number | null;
+  readonly retention: RetentionSettings;
   /** Where a worker serves Temporal's own metrics on the loopback address; undefined: nowhere. */
   readonly workerMetricsPort: number | undefined;
 }

@@ -14,6 +14,7 @@ import { createMonitoring } from './monitoring.ts';
 import { createOutbox } from './outbox.ts';
 import { createPauses } from './pauses.ts';
 import { openPostgres, probePostgres } from './postgres.ts';
+import { createRetention } from './retention.ts';
 import { createRuns } from './runs.ts';
 import { openSqlite } from './sqlite.ts';
 import { createVersions } from './versions.ts';
@@ -41,6 +42,7 @@ export async function openRegistry(databaseUrl: string): Promise<Registry> {
     ...createEvents(db),
     ...createDatasets(db),
     ...createErasures(db),
+    ...createRetention(db),
     ...createRuns(db),
     ...createVersions(db),
     ...createApprovals(db),

@@ -2,10 +2,11 @@
  * What is deleted once it is old. The chains keep a digest over it, so that a deletion can be told from a loss; numbers of arrival are
  * never given again.
  */
-import type { Session } from './database.ts';
+import type { RetentionRegistry, RunArtifacts, RunRecord, SinkFile } from '../../ports/registry.ts';
+import type { Database, Row, Session } from './database.ts';
 import { TARGETS, targetChain } from './fates.ts';
 import { appendAudit, eventSummary } from './journal.ts';
-import { int, oneOf, text } from './rows.ts';
+import { int, json, oneOf, text, textOrNull } from './rows.ts';
 
 /**
  * Settled, untouched since `before`, and nothing stands on it: what made a dataset version says where the version is from, and an open run
@@ -54,3 +55,72 @@ export const pruneOutbox = async (db: Session, before: string, limit: number): P
     before,
     limit,
   );
+
+function runArtifacts(row: Row): RunArtifacts {
+  const training = json<RunRecord['training']>(row, 'training');
+  return {
+    run: text(row, 'run'),
+    snapshot: textOrNull(row, 'snapshot'),
+    artifacts: training === null ? [] : [training.onnx, training.predictions, training.log],
+  };
+}
+
+/** What neither serves nor can be gone back to. */
+const DISPENSABLE = `r.finished_at IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM versions v WHERE v.run = r.run AND (v.promoted_at IS NOT NULL OR v.role NOT IN ('rejected', 'archived')))`;
+
+export function createRetention(db: Database): RetentionRegistry {
+  return {
+    oldSinkFiles: (before, limit) =>
+      db.read(async (tx) =>
+        (await tx.all('SELECT file FROM sink_files ORDER BY seq LIMIT ?', limit))
+          .map((row) => json<SinkFile>(row, 'file'))
+          .filter((file) => Date.parse(file.maxTime) < Date.parse(before)),
+      ),
+    dropSinkFile: ({ topic, partition, startOffset }) =>
+      db.transaction(async (tx) => {
+        const where = 'topic = ? AND partition = ? AND start_offset = ?';
+        const found = [topic, partition, startOffset];
+        await tx.run(
+          `DELETE FROM sink_file_models WHERE file IN (SELECT seq FROM sink_files WHERE ${where})`,
+          ...found,
+        );
+        await tx.run(`DELETE FROM sink_files WHERE ${where}`, ...found);
+      }),
+    oldRuns: (before, limit) =>
+      db.read(async (tx) =>
+        (
+          await tx.all(
+            `SELECT run, snapshot, training FROM runs r WHERE r.artifacts_deleted_at IS NULL AND r.finished_at < ?
+               AND (r.snapshot IS NOT NULL OR r.training <> 'null') AND ${DISPENSABLE} ORDER BY r.finished_at, r.run LIMIT ?`,
+            ...[before, limit],
+          )
+        ).map(runArtifacts),
+      ),
+    runsKept: (but) =>
+      db.read(async (tx) => {
+        const left = new Set(but);
+        const rows = await tx.all(
+          "SELECT run, snapshot, training FROM runs WHERE artifacts_deleted_at IS NULL AND (snapshot IS NOT NULL OR training <> 'null')",
+        );
+        return rows.map(runArtifacts).filter(({ run }) => !left.has(run));
+      }),
+    artifactsDeleted: (run, count, at) =>
+      db.transaction(async (tx) => {
+        const row = await tx.get('SELECT model, artifacts_deleted_at FROM runs WHERE run = ?', run);
+        if (!row || textOrNull(row, 'artifacts_deleted_at') !== null) return;
+        await tx.run('UPDATE runs SET artifacts_deleted_at = ? WHERE run = ?', at, run);
+        const body = { run, artifacts: count };
+        await appendAudit(tx, { model: text(row, 'model'), action: 'run.artifacts_deleted', actor: null, body, at });
+      }),
+    correctedDatasets: (before) =>
+      db.read(async (tx) =>
+        (
+          await tx.all(
+            "SELECT DISTINCT dataset FROM dataset_versions WHERE created_at < ? AND (corrects <> 'null' OR event_key LIKE 'refit/erasure %') ORDER BY dataset",
+            before,
+          )
+        ).map((row) => text(row, 'dataset')),
+      ),
+  };
+}

@@ -181,6 +181,7 @@ export const THIRD = `
 ALTER TABLE dataset_versions ADD COLUMN corrects TEXT NOT NULL DEFAULT 'null';
 ALTER TABLE runs ADD COLUMN dataset_version INTEGER;
 ALTER TABLE runs ADD COLUMN repeats TEXT;
+ALTER TABLE runs ADD COLUMN artifacts_deleted_at TEXT;
 
 -- ids: null once it is done, so that nothing here names the person.
 CREATE TABLE erasures (
