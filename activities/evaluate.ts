@@ -12,6 +12,8 @@ import { presentPath } from './artifacts.ts';
 import { featuresText, pinned } from './definition.ts';
 import { FAILURES, fail, required } from './failures.ts';
 import { beating } from './heartbeat.ts';
+import { joinsWithFiles, versionsOf } from './joins.ts';
+import { ensureLookups } from './lookups.ts';
 import type { Ports } from './ports.ts';
 
 export type EvaluateActivities = ReturnType<typeof createEvaluateActivities>;
@@ -19,7 +21,7 @@ export type EvaluateActivities = ReturnType<typeof createEvaluateActivities>;
 export function createEvaluateActivities(ports: Ports) {
   const { registry, store, evaluator, surroundings } = ports;
 
-  async function championOf(model: string): Promise<EvaluationRequest['champion']> {
+  async function championOf(model: string, challenger: SnapshotManifest): Promise<EvaluationRequest['champion']> {
     const champion = await registry.champion(model);
     if (!champion) return null;
     const bundle = await readJson<BundleManifest>(store, champion.bundleDigest);
@@ -31,6 +33,8 @@ export function createEvaluateActivities(ports: Ports) {
       source: bundle.source,
       features: bundle.features,
       classes: bundle.classes,
+      // On the data that the challenger saw, where it joins the same datasets.
+      joins: await joinsWithFiles(ports, bundle.joins ?? [], versionsOf(challenger.joins)),
       trainedOn: await Promise.all(
         [snapshot.parts.train.digest, snapshot.parts.validation.digest].map((digest) => presentPath(ports, digest)),
       ),
@@ -51,7 +55,7 @@ export function createEvaluateActivities(ports: Ports) {
       const { document } = await pinned(ports, request);
       const snapshot = await readJson<SnapshotManifest>(store, request.snapshot);
       const metric = document.evaluation.metric ?? defaultMetric(document.task);
-      const champion = await championOf(request.model);
+      const champion = await championOf(request.model, snapshot);
       const gate = document.gates.find((one) => one.type === 'champion');
       try {
         return await beating(async () => {
@@ -114,6 +118,7 @@ export function createEvaluateActivities(ports: Ports) {
       const snapshot = await readJson<SnapshotManifest>(store, request.snapshot);
       const dataset = required(await registry.dataset(document.dataset), `dataset ${document.dataset}`);
       if (!run.evaluation || !run.metric) throw fail(FAILURES.notFound, `${request.run} has no evaluation`);
+      const joins = (snapshot.joins ?? []).map(({ datasetVersion: _version, ...join }) => join);
       const bundle: BundleManifest = {
         model: request.model,
         task: document.task,
@@ -124,7 +129,10 @@ export function createEvaluateActivities(ports: Ports) {
         source: snapshot.source,
         classes: snapshot.classes,
         idColumn: dataset.document.id ?? null,
+        ...(joins.length === 0 ? {} : { joins }),
       };
+      // Before the version: a server that takes it up finds what it looks up.
+      await ensureLookups(ports, joins);
       const bundleDigest = await store.putBytes(Buffer.from(canonicalJson(bundle)));
       const version = await registry.registerVersion({
         model: request.model,

@@ -3,6 +3,7 @@ import { createDatasetActivities } from './dataset.ts';
 import { createEraseActivities } from './erase.ts';
 import { createEvaluateActivities } from './evaluate.ts';
 import { createLifecycleActivities } from './lifecycle.ts';
+import { createLookupActivities } from './lookups.ts';
 import type { Ports } from './ports.ts';
 import { createRolloutActivities } from './rollout.ts';
 import { createRunActivities } from './run.ts';
@@ -16,6 +17,7 @@ export function createActivities(ports: Ports) {
     ...createEraseActivities(ports),
     ...createEvaluateActivities(ports),
     ...createLifecycleActivities(ports),
+    ...createLookupActivities(ports),
     ...createRolloutActivities(ports),
     ...createRunActivities(ports),
     ...createSnapshotActivities(ports),

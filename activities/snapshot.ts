@@ -8,10 +8,12 @@ import { dataWindow, inWindow } from '../src/domain/dataset.ts';
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { DataProblem, type SnapshotFiles } from '../src/ports/data.ts';
 import type { DatasetVersionRecord, ModelRecord, RunRecord } from '../src/ports/registry.ts';
-import { ArtifactMissing, readJson } from '../src/ports/store.ts';
+import { readJson } from '../src/ports/store.ts';
+import { originalPath } from './artifacts.ts';
 import { featuresText, pinned } from './definition.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
+import { type PinnedVersions, pinnedJoins, versionsOf, withoutFiles } from './joins.ts';
 import type { Ports } from './ports.ts';
 
 export type SnapshotActivities = ReturnType<typeof createSnapshotActivities>;
@@ -23,21 +25,12 @@ type Built =
 export function createSnapshotActivities(ports: Ports) {
   const { registry, store, engine, surroundings } = ports;
 
-  /** The very bytes of the version: of what was erased nothing else may take the place, or the run would be another one. */
-  async function originalPath(digest: string, { dataset, version }: DatasetVersionRecord): Promise<string> {
-    try {
-      return await store.pathOf(digest);
-    } catch (error) {
-      const gone = error instanceof ArtifactMissing ? await registry.deletedArtifact(digest) : undefined;
-      if (!gone) throw error;
-      throw new DataProblem(
-        'deleted',
-        `version ${version} of dataset ${dataset} can no longer be rebuilt: ${gone.reason} deleted some of its bytes at ${gone.at}`,
-      );
-    }
-  }
-
-  async function build(record: ModelRecord, version: DatasetVersionRecord, folder: string): Promise<Built> {
+  async function build(
+    record: ModelRecord,
+    version: DatasetVersionRecord,
+    joined: PinnedVersions,
+    folder: string,
+  ): Promise<Built> {
     const { document } = record;
     const dataset = required(await registry.dataset(document.dataset), `dataset ${document.dataset}`);
     const window = dataWindow(
@@ -45,7 +38,9 @@ export function createSnapshotActivities(ports: Ports) {
       document.window === undefined ? null : durationMs(document.window),
     );
     const wanted = version.manifest.files.filter((file) => inWindow(file, window));
-    const paths = await Promise.all(wanted.map((file) => originalPath(file.digest, version)));
+    const paths = await Promise.all(wanted.map((file) => originalPath(ports, file.digest, version)));
+    const left = { document: dataset.document, columns: version.manifest.columns };
+    const joins = await pinnedJoins(ports, document, left, window, joined);
     const files = await engine.snapshot({
       files: paths,
       columns: version.manifest.columns,
@@ -58,6 +53,7 @@ export function createSnapshotActivities(ports: Ports) {
       split: document.split,
       slices: document.evaluation.slices,
       seed: document.training.seed,
+      joins,
       output: folder,
     });
     const rejected = blockingRejection(files.failures);
@@ -87,6 +83,7 @@ export function createSnapshotActivities(ports: Ports) {
       reference: (await put('reference.parquet', 0)).digest,
       testSource: (await put('test_source.parquet', files.rows.test)).digest,
       profile: await store.putBytes(Buffer.from(canonicalJson(profile))),
+      ...(joins.length === 0 ? {} : { joins: joins.map(withoutFiles) }),
     };
     return { manifest, files };
   }
@@ -95,6 +92,13 @@ export function createSnapshotActivities(ports: Ports) {
   async function versionFor(run: RunRecord, dataset: string): Promise<DatasetVersionRecord | undefined> {
     const seen = run.repeats === null ? null : required(await registry.run(run.repeats), run.repeats).datasetVersion;
     return seen === null ? registry.latestDatasetVersion(dataset) : registry.datasetVersion(dataset, seen);
+  }
+
+  /** For a repetition the versions that the repeated run joined. */
+  async function joinedFor(run: RunRecord): Promise<PinnedVersions> {
+    const repeated = run.repeats === null ? undefined : await registry.run(run.repeats);
+    if (repeated == null || repeated.snapshot === null) return new Map();
+    return versionsOf((await readJson<SnapshotManifest>(store, repeated.snapshot)).joins);
   }
 
   return {
@@ -120,7 +124,7 @@ export function createSnapshotActivities(ports: Ports) {
       try {
         return await beating(() =>
           surroundings.scratch(async (folder): Promise<SnapshotResult> => {
-            const built = await build(record, version, folder);
+            const built = await build(record, version, await joinedFor(run), folder);
             await registry.updateRun(
               request.run,
               { checks: built.files.failures, datasetVersion: version.version },

@@ -14,12 +14,14 @@ import {
 } from '@temporalio/workflow';
 import type { DatasetActivities } from '../activities/dataset.ts';
 import type { EraseActivities } from '../activities/erase.ts';
+import type { LookupActivities } from '../activities/lookups.ts';
 import type { DatasetInput } from '../src/contracts/messages.ts';
 import { dataArrivedSignal, datasetStatusQuery, erasureRequestedSignal } from './messages.ts';
 import { data, quick } from './profiles.ts';
 
 const { ingest } = proxyActivities<DatasetActivities>(data);
 const { eraseRows } = proxyActivities<EraseActivities>(data);
+const { refreshLookups } = proxyActivities<LookupActivities>(data);
 const { deliver, undelivered } = proxyActivities<DatasetActivities>(quick);
 
 /** Keys of arrivals in one answer: keeps payloads far below 2 MB. */
@@ -58,12 +60,15 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
     for (const erasure of erasures) {
       setCurrentDetails(`Erases the rows of request ${erasure}; ${queue.size} arrivals wait.`);
       await eraseRows.executeWithOptions({ summary: `erasure ${erasure}` }, [{ dataset: input.dataset, erasure }]);
+      if (patched('keyed-stores')) await refreshLookups({ dataset: input.dataset });
       erasures.delete(erasure);
     }
     const [key] = queue;
     if (key !== undefined) {
       const result = await ingest.executeWithOptions({ summary: key }, [{ dataset: input.dataset, key }]);
       await deliver({ dataset: input.dataset, key, result });
+      // After the delivery: a run reads the data itself, only serving needs the keyed stores.
+      if (result.status === 'version' && patched('keyed-stores')) await refreshLookups({ dataset: input.dataset });
       queue.delete(key);
     }
     if (workflowInfo().continueAsNewSuggested && allHandlersFinished()) {

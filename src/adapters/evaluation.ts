@@ -2,11 +2,13 @@
 import type { FeatureColumn } from '../contracts/data.ts';
 import type { Comparison, Evaluation, SliceMetric } from '../contracts/evaluation.ts';
 import type { Metric, Task } from '../contracts/values.ts';
+import { requestColumns } from '../domain/joins.ts';
 import { pairedBootstrap } from '../domain/statistics/bootstrap.ts';
 import { metricValue } from '../domain/statistics/metrics.ts';
 import { improvement, metricsOf, type Scored, takeRows } from '../domain/statistics/scored.ts';
 import { type EvaluationRequest, type Evaluator, ModelProblem, type Rows, type ScorerFactory } from '../ports/data.ts';
 import { modelFeaturesFrom } from './duckdb/features.ts';
+import { createRightSides, joinText } from './duckdb/joins.ts';
 import { messageOf, parquetOf, quoteName, withSession } from './duckdb/session.ts';
 import { sourceItems } from './duckdb/source.ts';
 import { relationOf } from './duckdb/sql-text.ts';
@@ -146,10 +148,19 @@ async function unseenRows(request: EvaluationRequest, champion: Champion): Promi
 
 /** The champion's own features of the test rows. */
 async function championFeatures(request: EvaluationRequest, champion: Champion): Promise<Rows> {
-  return withSession({ files: [request.testSource] }, async (session) => {
+  const joins = champion.joins ?? [];
+  const files = [request.testSource, ...joins.flatMap((join) => join.files)];
+  return withSession({ files }, async (session) => {
+    const own = requestColumns(champion.source, joins);
+    // What the challenger's joins put under the same names is not what the champion would have looked up.
     await session.run(
-      `CREATE TEMP VIEW source AS SELECT ${sourceItems(champion.source)} FROM ${parquetOf([request.testSource])}`,
+      `CREATE TEMP TABLE rows AS SELECT ${sourceItems(own)}, row_number() OVER () - 1 AS __row FROM ${parquetOf([request.testSource])}`,
     );
+    await createRightSides(session, joins);
+    await session.run(
+      `CREATE TEMP TABLE joined AS ${joins.length === 0 ? 'SELECT * FROM rows' : joinText(joins, 'rows', ['*'])}`,
+    );
+    await session.run(`CREATE TEMP VIEW source AS SELECT ${sourceItems(champion.source)} FROM joined`);
     return session.columns(modelFeaturesFrom(champion.features, relationOf(champion.featuresSql)));
   });
 }

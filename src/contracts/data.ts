@@ -100,6 +100,17 @@ export interface FeatureColumn {
   readonly type: Exclude<ColumnType, 'timestamp'>;
 }
 
+/** A point-in-time join with the types that its columns have. */
+export interface ResolvedJoin {
+  readonly dataset: string;
+  readonly keys: readonly { readonly left: string; readonly right: string; readonly type: ColumnType }[];
+  readonly columns: readonly { readonly name: string; readonly as: string; readonly type: ColumnType }[];
+  readonly leftTime: string;
+  readonly rightTime: string;
+  readonly maxAgeMs: number;
+  readonly delayMs: number;
+}
+
 /** The immutable input of a run. Its digest is that of this manifest's canonical JSON. */
 export interface SnapshotManifest {
   readonly model: string;
@@ -129,6 +140,8 @@ export interface SnapshotManifest {
   readonly testSource: string;
   /** Digest of the DataProfile of the features over the train part; snapshots of earlier releases lack it. */
   readonly profile?: string;
+  /** Joins of the definition, each with the version of the dataset that was joined. Absent without joins. */
+  readonly joins?: readonly (ResolvedJoin & { readonly datasetVersion: number })[];
 }
 
 /** Parquet with `__id`, `__time`, the features, `__label`, the slice columns as `__slice_NAME`, and `__fold` in train and validation where the split has folds. */

@@ -150,6 +150,25 @@ export const datasetSchema = z.strictObject({
 });
 export type DatasetDocument = z.infer<typeof datasetSchema>;
 
+export const joinSchema = z.strictObject({
+  dataset: nameSchema.describe('The dataset that is looked up; it needs a `time`'),
+  as: z
+    .string()
+    .regex(/^[A-Za-z][A-Za-z0-9_]{0,62}$/, 'a letter, then letters, digits and _')
+    .optional()
+    .describe('Name before the columns: `weather_temp`; by default the name of the dataset'),
+  keys: z
+    .record(column, column)
+    .refine((keys) => Object.keys(keys).length > 0, 'at least one pair of columns')
+    .describe('Columns of this dataset to columns of the other that must be equal'),
+  columns: z.array(column).min(1).max(200).describe('Columns of the other dataset that features may read'),
+  max_age: durationSchema.describe('A row that is older than this at the time of the own row is not taken: null'),
+  delay: durationSchema
+    .default('0s')
+    .describe('How long after its time a row of the other dataset is known, in production; until then it is not taken'),
+});
+export type JoinDocument = z.infer<typeof joinSchema>;
+
 const param = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 
 export const gateSchema = z.discriminatedUnion('type', [
@@ -201,6 +220,13 @@ export const modelSchema = z.strictObject({
   features: z
     .union([z.string().endsWith('.sql'), z.array(column).min(1)])
     .describe('A file with one row-wise SELECT over `source`, or a list of columns'),
+  joins: z
+    .array(joinSchema)
+    .max(16)
+    .optional()
+    .describe(
+      'Columns of other datasets as they were known at the time of each row, for features: `AS_COLUMN` of `source`',
+    ),
   window: durationSchema
     .optional()
     .describe('How far a run looks back from the newest event time; all rows when left out'),

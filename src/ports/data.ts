@@ -1,8 +1,9 @@
 /** What the stages need from the data engine and the ONNX runtime: files in, files and numbers out. Paths are local scratch. */
-import type { CheckFailure, DataProfile, FeatureColumn, SourceColumn } from '../contracts/data.ts';
+import type { CheckFailure, DataProfile, FeatureColumn, ResolvedJoin, SourceColumn } from '../contracts/data.ts';
 import type { CsvDialect, Expectation } from '../contracts/documents.ts';
 import type { Comparison, Evaluation } from '../contracts/evaluation.ts';
 import type { DataFormat, Metric, Task } from '../contracts/values.ts';
+import type { LookupSpec } from '../domain/joins.ts';
 import type { FeatureDrift } from './registry.ts';
 
 export interface ConvertRequest {
@@ -23,6 +24,23 @@ export interface ConvertedFile {
   readonly rows: number;
   readonly columns: readonly SourceColumn[];
   readonly minTime: string | null;
+  readonly maxTime: string | null;
+}
+
+/** A join, with the Parquet files of the dataset version that is joined, oldest first. */
+export interface JoinInput extends ResolvedJoin {
+  readonly files: readonly string[];
+}
+
+export interface LookupRequest {
+  readonly spec: LookupSpec;
+  /** Parquet files of the dataset version, oldest first. */
+  readonly files: readonly string[];
+  /** Parquet that is written. */
+  readonly output: string;
+}
+export interface LookupFile {
+  readonly rows: number;
   readonly maxTime: string | null;
 }
 
@@ -73,6 +91,8 @@ export interface SnapshotRequest {
   };
   readonly slices: readonly string[];
   readonly seed: number;
+  /** @default none */
+  readonly joins?: readonly JoinInput[];
   /**
    * Folder that receives train.parquet, validation.parquet, test.parquet, reference.parquet (source columns that features.sql
    * reads, of at most 50,000 train rows by hash) and test_source.parquet (all source columns but those of the label, row by row
@@ -100,6 +120,8 @@ export interface FeaturesRequest {
   readonly features: readonly FeatureColumn[];
   readonly idColumn: string | null;
   readonly timeColumn: string | null;
+  /** @default none */
+  readonly joins?: readonly JoinInput[];
   /** Parquet that is written: `__id`, `__time`, then the features as the model takes them. Its folder may be used for scratch. */
   readonly output: string;
 }
@@ -167,6 +189,8 @@ export interface DataEngine {
   /** Columns that a label expression reads. */
   columnsOfExpression(sql: string, columns: readonly SourceColumn[]): Promise<readonly string[]>;
   snapshot(request: SnapshotRequest): Promise<SnapshotFiles>;
+  /** Writes the keyed store that serving looks a join up in. @throws DataProblem */
+  buildLookup(request: LookupRequest): Promise<LookupFile>;
   /** A version's features of all rows of files, in their order. @throws DataProblem */
   computeFeatures(request: FeaturesRequest): Promise<{ readonly rows: number }>;
   /** Writes a Parquet file without the rows of these ids; null, and nothing written, where it has none of them. */
@@ -175,6 +199,7 @@ export interface DataEngine {
 
 /** Features at serving time: the same text over rows in memory. One instance a version; external access off. */
 export interface FeatureEngine {
+  /** The features, and what joins looked up under `LOOKED_UP` + name. `rows` are the columns that a request has. */
   compute(rows: Rows, count: number): Promise<Rows>;
   close(): void;
 }
@@ -182,7 +207,11 @@ export type FeatureEngineFactory = (input: {
   readonly featuresSql: string;
   readonly source: readonly SourceColumn[];
   readonly features: readonly FeatureColumn[];
+  /** Each with the path of its keyed store, which may be read. @default none */
+  readonly joins?: readonly { readonly join: ResolvedJoin; readonly lookup: string }[];
 }) => Promise<FeatureEngine>;
+/** Before the name of a column that a join looked up; no feature may begin like it. */
+export const LOOKED_UP = '__source.';
 
 /** One loaded ONNX file. */
 export interface Scorer {
@@ -219,6 +248,8 @@ export interface EvaluationRequest {
     readonly source: readonly SourceColumn[];
     readonly features: readonly FeatureColumn[];
     readonly classes: readonly string[];
+    /** The champion's own joins, computed anew on the test rows. @default none */
+    readonly joins?: readonly JoinInput[];
     /**
      * Parquet files with `__id` and `__time` of the rows the champion was trained on (its train and validation parts). A test row
      * counts as unseen if its id is not among them; without an id column, if it is later than all of them.

@@ -11,6 +11,7 @@ import type { ReplicaReport, TrafficPlan } from '../contracts/plan.ts';
 import type { Fate, RolloutOutcome, RunOutcome, Stage, Trigger, Verdict, VersionRole } from '../contracts/values.ts';
 import type { DecisionContext, DecisionInput, DecisionVerdict } from '../domain/approval.ts';
 import type { Correction } from '../domain/dataset-versions.ts';
+import type { LookupSpec } from '../domain/joins.ts';
 
 // ---- definitions ---------------------------------------------------------------------------------------------------
 
@@ -706,6 +707,34 @@ export interface MonitoringRegistry {
   sinkFiles(model: string, start: string, end: string): Promise<readonly SinkFile[]>;
 }
 
+// ---- keyed stores of joins --------------------------------------------------------------------------------------------
+
+/** A keyed store of one version of a joined dataset. */
+export interface LookupRecord {
+  /** Digest of what the store must hold (`lookupSpec`). */
+  readonly spec: string;
+  readonly dataset: string;
+  readonly datasetVersion: number;
+  /** Parquet in the artifact store. */
+  readonly digest: string;
+  readonly rows: number;
+  readonly maxTime: string | null;
+  readonly at: string;
+}
+
+export interface LookupRegistry {
+  /** From now on each version of the dataset gets this store. The same again changes nothing. */
+  wantLookup(spec: string, document: LookupSpec, at: string): Promise<void>;
+  wantedLookups(dataset: string): Promise<readonly { readonly spec: string; readonly document: LookupSpec }[]>;
+  /** Idempotent by (spec, datasetVersion): the first stays. */
+  recordLookup(record: LookupRecord): Promise<void>;
+  /** The store of the newest version. */
+  lookup(spec: string): Promise<LookupRecord | undefined>;
+  /** Those before the newest. */
+  supersededLookups(spec: string): Promise<readonly LookupRecord[]>;
+  forgetLookup(spec: string, datasetVersion: number): Promise<void>;
+}
+
 // ---- outbox, audit, switches ----------------------------------------------------------------------------------------
 
 export interface OutboxRow {
@@ -784,6 +813,7 @@ export interface Registry
     ApprovalRegistry,
     DeploymentRegistry,
     MonitoringRegistry,
+    LookupRegistry,
     OutboxRegistry,
     AuditRegistry,
     PauseRegistry {

@@ -6,6 +6,7 @@ import { durationMs } from '../contracts/duration.ts';
 import type { Metric, Task } from '../contracts/values.ts';
 import { matchesModel } from '../domain/approval.ts';
 import { selectColumns } from '../domain/features.ts';
+import { joinedColumns, type ResolvedJoins, resolveJoins } from '../domain/joins.ts';
 import type { DataEngine } from '../ports/data.ts';
 import type { Schedules } from '../ports/schedules.ts';
 import { type LocatedDocument, type Problem, readDocuments } from './documents.ts';
@@ -171,7 +172,8 @@ async function checkExpectations(
 async function checkSql(
   model: ModelDocument,
   files: ProjectFiles,
-  columns: readonly SourceColumn[],
+  own: readonly SourceColumn[],
+  joins: ResolvedJoins,
   engine: DataEngine,
   report: Report,
 ): Promise<void> {
@@ -184,9 +186,12 @@ async function checkSql(
     }
     text = Buffer.from(bytes).toString('utf8');
   } else text = selectColumns(model.features);
+  // Without all columns that `source` will have, only the text can be checked.
+  const columns =
+    own.length > 0 && (joins.known || model.joins === undefined) ? [...own, ...joinedColumns(joins.joins)] : [];
   let label: readonly string[] = [];
   try {
-    label = await engine.columnsOfExpression(model.label.sql, columns);
+    label = await engine.columnsOfExpression(model.label.sql, own);
   } catch (error) {
     report(['label', 'sql'], error instanceof Error ? error.message : String(error));
   }
@@ -252,7 +257,16 @@ export async function checkProject(
     checkRollout(document, report);
     checkRetraining(document, schedules, report);
     checkColumns(document, registered?.columns ?? [], report);
-    await checkSql(document, files, registered?.columns ?? [], engine, report);
+    const joins = resolveJoins(
+      document.joins ?? [],
+      { document: { name: document.dataset, time: dataset?.time }, columns: registered?.columns ?? [] },
+      (name) => {
+        const other = datasets.find((one) => one.name === name) ?? known.datasets.get(name)?.document;
+        return other && { document: other, columns: known.datasets.get(name)?.columns ?? [] };
+      },
+    );
+    for (const { path, detail } of joins.problems) report(path, detail);
+    await checkSql(document, files, registered?.columns ?? [], joins, engine, report);
     if (
       ![...policies, ...known.policies].some((policy) =>
         policy.models.some((pattern) => matchesModel(pattern, document.name)),

@@ -81,7 +81,13 @@ export function createAnswerer(log: PredictionLog, metrics: ServingMetrics, cloc
         : work);
       deployment.tally.counter(version, role).answered(result.latencyMs);
       metrics.answered(model, version, role, result.latencyMs);
-      log.add({ ...common, width: result.width, values: result.values, latencyMs: result.latencyMs });
+      log.add({
+        ...common,
+        width: result.width,
+        values: result.values,
+        lookedUp: result.lookedUp,
+        latencyMs: result.latencyMs,
+      });
       return result;
     } catch (error) {
       const reason = messageOf(error);

@@ -24,6 +24,12 @@ export interface KeptPlan {
   readonly bundles: Readonly<Record<string, string>>;
 }
 
+const lookupsSchema = z.array(
+  z.object({ spec: z.string(), dataset: z.string(), datasetVersion: z.int(), digest: z.string() }),
+);
+/** A keyed store that is looked up in. */
+export type KeptLookup = Readonly<z.infer<typeof lookupsSchema>[number]>;
+
 export interface ServingCache {
   /** Verified bytes, from the own copy or else from the store. @throws ArtifactCorrupt, ArtifactMissing */
   bytes(digest: string): Promise<Uint8Array>;
@@ -31,6 +37,10 @@ export interface ServingCache {
   path(digest: string): Promise<string>;
   load(): Promise<readonly KeptPlan[]>;
   save(plans: readonly KeptPlan[]): Promise<void>;
+  loadLookups(): Promise<readonly KeptLookup[]>;
+  saveLookups(lookups: readonly KeptLookup[]): Promise<void>;
+  /** Deletes the own copy of a file that nothing uses any more. */
+  forget(digest: string): Promise<void>;
 }
 
 const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -66,6 +76,7 @@ async function writeWhole(path: string, bytes: Uint8Array | string): Promise<voi
 export async function openCache(folder: string, store: Pick<ArtifactStore, 'getBytes'>): Promise<ServingCache> {
   const files = join(folder, 'files');
   const plansPath = join(folder, 'plans.json');
+  const lookupsPath = join(folder, 'lookups.json');
   await mkdir(files, { recursive: true });
 
   const bytes = async (digest: string): Promise<Uint8Array> => {
@@ -90,6 +101,12 @@ export async function openCache(folder: string, store: Pick<ArtifactStore, 'getB
       const text = await readIfThere(plansPath);
       return text === undefined ? [] : stateSchema.parse(JSON.parse(Buffer.from(text).toString('utf8')));
     },
+    async loadLookups() {
+      const text = await readIfThere(lookupsPath);
+      return text === undefined ? [] : lookupsSchema.parse(JSON.parse(Buffer.from(text).toString('utf8')));
+    },
+    saveLookups: (lookups) => writeWhole(lookupsPath, `${JSON.stringify(lookups)}\n`),
+    forget: (digest) => rm(join(files, digest), { force: true }),
     save: (plans) => writeWhole(plansPath, `${JSON.stringify(plans)}\n`),
   };
 }

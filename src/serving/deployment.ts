@@ -30,10 +30,10 @@ export interface Deployment {
 function shapeOf(champion: LoadedVersion | undefined, versions: Iterable<LoadedVersion>): RequestShape | null {
   if (champion === undefined) return null;
   const columns = new Map<string, SourceColumn>();
-  for (const { manifest } of [champion, ...versions]) {
-    for (const column of manifest.source) if (!columns.has(column.name)) columns.set(column.name, column);
+  for (const { inputs } of [champion, ...versions]) {
+    for (const column of inputs) if (!columns.has(column.name)) columns.set(column.name, column);
   }
-  return { columns, required: champion.manifest.source, idColumn: champion.manifest.idColumn };
+  return { columns, required: champion.inputs, idColumn: champion.manifest.idColumn };
 }
 
 export const entryOf = (plan: TrafficPlan, version: number): PlanEntry | undefined =>

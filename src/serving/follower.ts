@@ -20,6 +20,8 @@ export interface FollowerOptions {
   readonly registry: ServingRegistry;
   readonly cache: ServingCache;
   readonly loader: Loader;
+  /** Takes up newer keyed stores of the versions in memory. */
+  readonly refreshLookups: () => Promise<void>;
   readonly replica: string;
   readonly clock: () => Date;
   readonly pollIntervalMs: number;
@@ -47,7 +49,7 @@ interface Attempt {
 }
 
 export function createFollower(options: FollowerOptions): Follower {
-  const { registry, cache, loader, replica, clock, pollIntervalMs, onProblem } = options;
+  const { registry, cache, loader, refreshLookups, replica, clock, pollIntervalMs, onProblem } = options;
   const deployments = new Map<string, Deployment>();
   const adopting = new Map<string, Promise<void>>();
   const attempts = new Map<string, Attempt>();
@@ -58,6 +60,7 @@ export function createFollower(options: FollowerOptions): Follower {
   let stopped = false;
   let ticking: Promise<void> = Promise.resolve();
   let saving: Promise<void> = Promise.resolve();
+  let refreshing: Promise<void> | undefined;
 
   const closeVersion = (version: LoadedVersion): Promise<void> =>
     version
@@ -168,6 +171,12 @@ export function createFollower(options: FollowerOptions): Follower {
       const report = reportOf(model);
       if (report !== undefined) await registry.reportReplica(report, clock().toISOString());
     }
+    // Beside the reports: a large store must not make a replica look dead.
+    refreshing ??= refreshLookups()
+      .catch((error: unknown) => onProblem(`keyed stores cannot be looked for: ${messageOf(error)}`, error))
+      .finally(() => {
+        refreshing = undefined;
+      });
     contact = clock();
     ready = true;
   };
@@ -220,6 +229,7 @@ export function createFollower(options: FollowerOptions): Follower {
       clearTimeout(timer);
       await ticking;
       await Promise.all(adopting.values());
+      await refreshing;
       await saving;
       const versions = new Set([
         ...retiring.keys(),

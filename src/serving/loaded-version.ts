@@ -1,8 +1,10 @@
 /** A version in memory: verified files, features and model, answering batches of rows. */
 import { z } from 'zod';
 import type { BundleManifest } from '../contracts/bundle.ts';
+import type { SourceColumn } from '../contracts/data.ts';
 import { COLUMN_TYPES, TASKS } from '../contracts/values.ts';
-import type { Rows, Scorer, ScorerFactory } from '../ports/data.ts';
+import { requestColumns } from '../domain/joins.ts';
+import { LOOKED_UP, type Rows, type Scorer, type ScorerFactory } from '../ports/data.ts';
 import { createBatcher } from './batcher.ts';
 import type { ServingCache } from './cache.ts';
 import type { FeaturePool } from './feature-pool.ts';
@@ -18,12 +20,24 @@ const manifestSchema = z.object({
   source: z.array(columnSchema),
   classes: z.array(z.string()),
   idColumn: z.string().nullable(),
+  joins: z
+    .array(
+      z.object({
+        dataset: z.string(),
+        keys: z.array(z.object({ left: z.string(), right: z.string(), type: z.enum(COLUMN_TYPES) })),
+        columns: z.array(z.object({ name: z.string(), as: z.string(), type: z.enum(COLUMN_TYPES) })),
+        ...{ leftTime: z.string(), rightTime: z.string(), maxAgeMs: z.number(), delayMs: z.number() },
+      }),
+    )
+    .default([]),
 });
 
 export interface Output {
   readonly width: number;
   /** Row-major. */
   readonly values: Float64Array;
+  /** What joins looked up, by name in `source`. */
+  readonly lookedUp: Rows;
   /** Time in features and model. */
   readonly latencyMs: number;
 }
@@ -32,6 +46,8 @@ export interface LoadedVersion {
   readonly version: number;
   readonly bundleDigest: string;
   readonly manifest: BundleManifest;
+  /** What a request holds for it. */
+  readonly inputs: readonly SourceColumn[];
   /** @throws when features or model fail, or the output is no number */
   infer(rows: Rows, count: number): Promise<Output>;
   /** Waits for what is under way. */
@@ -44,6 +60,14 @@ export interface Loader {
   readonly createScorer: ScorerFactory;
   readonly scorerThreads: number;
 }
+
+/** Takes what was looked up out of what the feature engine gave. */
+const lookedUpOf = (computed: Rows): Rows =>
+  Object.fromEntries(
+    Object.entries(computed).flatMap(([name, values]) =>
+      name.startsWith(LOOKED_UP) ? [[name.slice(LOOKED_UP.length), values] as const] : [],
+    ),
+  );
 
 type Scores = Awaited<ReturnType<Scorer['score']>>;
 
@@ -59,13 +83,19 @@ export async function loadVersion(
   version: number,
   bundleDigest: string,
 ): Promise<LoadedVersion> {
-  const manifest: BundleManifest = manifestSchema.parse(
+  const manifest = manifestSchema.parse(
     JSON.parse(Buffer.from(await loader.cache.bytes(bundleDigest)).toString('utf8')),
   );
   if (manifest.model !== model)
     throw new Error(`bundle ${bundleDigest} belongs to model ${manifest.model}, not to ${model}`);
   const featuresSql = Buffer.from(await loader.cache.bytes(manifest.featuresSql)).toString('utf8');
-  const features = await loader.features.acquire({ featuresSql, source: manifest.source, features: manifest.features });
+  const features = await loader.features.acquire({
+    featuresSql,
+    source: manifest.source,
+    features: manifest.features,
+    joins: manifest.joins,
+  });
+  const inputs = requestColumns(manifest.source, manifest.joins);
   try {
     const scorer = await loader.createScorer({
       path: await loader.cache.path(manifest.onnx),
@@ -83,13 +113,18 @@ export async function loadVersion(
       version,
       bundleDigest,
       manifest,
+      inputs,
       async infer(rows, count) {
-        const missing = manifest.source.filter(({ name }) => rows[name] === undefined).map(({ name }) => name);
+        const missing = inputs.filter(({ name }) => rows[name] === undefined).map(({ name }) => name);
         if (missing.length > 0)
           throw new Error(`version ${version} needs ${missing.join(', ')}, which the request does not have`);
         const computed = await features.run(rows, count);
         const scored = await scores.run(computed.value, count);
-        return { ...refuseNonNumbers(scored.value), latencyMs: computed.latencyMs + scored.latencyMs };
+        return {
+          ...refuseNonNumbers(scored.value),
+          lookedUp: lookedUpOf(computed.value),
+          latencyMs: computed.latencyMs + scored.latencyMs,
+        };
       },
       async close() {
         await scores.idle();

@@ -4,7 +4,7 @@ import type { FeatureEngineFactory, ScorerFactory } from '../ports/data.ts';
 import type { Registry } from '../ports/registry.ts';
 import type { ArtifactStore } from '../ports/store.ts';
 
-export type ServingRegistry = Pick<Registry, 'plans' | 'reportReplica'> & {
+export type ServingRegistry = Pick<Registry, 'plans' | 'reportReplica' | 'lookup'> & {
   version(model: string, version: number): Promise<{ readonly bundleDigest: string } | undefined>;
 };
 

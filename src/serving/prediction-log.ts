@@ -4,6 +4,7 @@
  */
 import type { Prediction } from '../contracts/events.ts';
 import type { ServingRole } from '../contracts/values.ts';
+import type { Rows } from '../ports/data.ts';
 import { messageOf, type PredictionPublisher } from './ports.ts';
 import type { InferenceRequest } from './tensors.ts';
 
@@ -19,6 +20,8 @@ export interface LogEntry {
   readonly width: number;
   /** Empty for a failure. */
   readonly values: Float64Array;
+  /** What joins looked up; left out for a failure. */
+  readonly lookedUp?: Rows;
   readonly latencyMs: number;
   readonly error?: string;
   /** Called with the rows that had to be dropped. */
@@ -38,7 +41,7 @@ export interface PredictionLog {
 
 function rowsOf(entry: LogEntry): Prediction[] {
   const { request, width, values } = entry;
-  const columns = Object.entries(request.rows);
+  const columns = Object.entries({ ...request.rows, ...entry.lookedUp });
   const common = {
     model: entry.model,
     version: entry.version,

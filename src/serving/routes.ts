@@ -1,9 +1,11 @@
 /** The protocol's paths. Every error has the form {"error": "..."}. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Answer, type Answerer, InferenceFailed } from './answering.ts';
+import type { KeptLookup } from './cache.ts';
 import type { Deployment } from './deployment.ts';
 import type { Follower } from './follower.ts';
 import type { LoadedVersion } from './loaded-version.ts';
+import { specOf } from './lookups.ts';
 import { messageOf } from './ports.ts';
 import type { ServingMetrics } from './serving-metrics.ts';
 import { BadRequest, DATATYPES } from './tensors.ts';
@@ -13,6 +15,7 @@ interface Routing {
   readonly metrics: ServingMetrics;
   readonly answerer: Answerer;
   readonly championOnly: () => boolean;
+  readonly lookups: () => readonly KeptLookup[];
 }
 interface Params {
   readonly model: string;
@@ -52,8 +55,17 @@ const answerBody = (model: string, answer: Answer): object => ({
   ],
 });
 
-function metadataOf(model: string, { manifest }: LoadedVersion, versions: readonly string[]): object {
+function metadataOf(
+  model: string,
+  { manifest, inputs }: LoadedVersion,
+  versions: readonly string[],
+  lookups: readonly KeptLookup[],
+): object {
   const isRegression = manifest.task === 'regression';
+  const specs = new Set((manifest.joins ?? []).map(specOf));
+  const used = lookups
+    .filter(({ spec }) => specs.has(spec))
+    .map(({ dataset, datasetVersion }) => [`lookup_${dataset}`, datasetVersion] as const);
   const id =
     manifest.idColumn === null
       ? []
@@ -62,7 +74,9 @@ function metadataOf(model: string, { manifest }: LoadedVersion, versions: readon
     name: model,
     versions,
     platform: 'refit_onnx',
-    inputs: [...manifest.source.map(({ name, type }) => ({ name, datatype: DATATYPES[type][0], shape: [-1] })), ...id],
+    // What joins look up, and from which version of the dataset it is.
+    ...(used.length === 0 ? {} : { parameters: Object.fromEntries(used) }),
+    inputs: [...inputs.map(({ name, type }) => ({ name, datatype: DATATYPES[type][0], shape: [-1] })), ...id],
     outputs: [
       {
         name: isRegression ? 'prediction' : 'probabilities',
@@ -83,7 +97,10 @@ function statusOf(error: unknown): number {
     : 500;
 }
 
-export function registerRoutes(app: FastifyInstance, { follower, metrics, answerer, championOnly }: Routing): void {
+export function registerRoutes(
+  app: FastifyInstance,
+  { follower, metrics, answerer, championOnly, lookups }: Routing,
+): void {
   const deploymentOf = (model: string): Deployment => {
     const deployment = follower.deployment(model);
     if (deployment !== undefined) return deployment;
@@ -127,7 +144,7 @@ export function registerRoutes(app: FastifyInstance, { follower, metrics, answer
 
   const metadata = async (request: FastifyRequest<{ Params: Params }>): Promise<object> => {
     const { model } = request.params;
-    return metadataOf(model, loadedOf(request.params), [...deploymentOf(model).versions.keys()].map(String));
+    return metadataOf(model, loadedOf(request.params), [...deploymentOf(model).versions.keys()].map(String), lookups());
   };
   app.get<{ Params: Params }>('/v2/models/:model', metadata);
   app.get<{ Params: Params }>('/v2/models/:model/versions/:version', metadata);

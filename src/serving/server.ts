@@ -5,6 +5,7 @@ import { openCache } from './cache.ts';
 import { createFeaturePool } from './feature-pool.ts';
 import { createFollower, type Follower } from './follower.ts';
 import { parseJson } from './json.ts';
+import { createLookups } from './lookups.ts';
 import { type InferenceServerOptions, messageOf } from './ports.ts';
 import { createPredictionLog } from './prediction-log.ts';
 import { registerRoutes } from './routes.ts';
@@ -33,15 +34,18 @@ export async function createInferenceServer(options: InferenceServerOptions): Pr
   const { clock, replica, registry, store } = options;
   const onProblem = options.onProblem ?? (() => undefined);
   const cache = await openCache(options.cacheFolder, store);
+  const lookups = createLookups(registry, cache, onProblem);
+  const features = createFeaturePool(options.createFeatureEngine, lookups);
   const follower = createFollower({
     registry,
     cache,
     loader: {
       cache,
-      features: createFeaturePool(options.createFeatureEngine),
+      features,
       createScorer: options.createScorer,
       scorerThreads: options.scorerThreads ?? 1,
     },
+    refreshLookups: () => lookups.refresh((spec) => features.replaceLookup(spec)),
     replica,
     clock,
     pollIntervalMs: options.pollIntervalMs ?? 1_000,
@@ -54,6 +58,7 @@ export async function createInferenceServer(options: InferenceServerOptions): Pr
       const contact = follower.lastContact();
       return contact === null ? -1 : (clock().getTime() - contact.getTime()) / 1_000;
     },
+    lookups: lookups.held,
     plans: () => follower.models().flatMap((model) => follower.deployment(model)?.plan ?? []),
   });
   const app: FastifyInstance = Fastify({ bodyLimit: BODY_LIMIT_BYTES, forceCloseConnections: 'idle' });
@@ -68,6 +73,7 @@ export async function createInferenceServer(options: InferenceServerOptions): Pr
     follower,
     metrics,
     answerer: createAnswerer(log, metrics, clock),
+    lookups: lookups.held,
     championOnly: () => championOnly(follower, clock, options.registryPatienceMs ?? 10_000),
   });
   const stop = async (): Promise<void> => {

@@ -17,6 +17,11 @@ export interface ServingMetrics {
 export interface MetricSources {
   readonly waitingRows: () => number;
   readonly secondsSinceRegistry: () => number;
+  readonly lookups: () => readonly {
+    readonly spec: string;
+    readonly dataset: string;
+    readonly datasetVersion: number;
+  }[];
   readonly plans: () => readonly { readonly model: string; readonly deployment: number; readonly revision: number }[];
 }
 
@@ -86,6 +91,17 @@ export function createServingMetrics(sources: MetricSources): ServingMetrics {
       this.reset();
       for (const { model, deployment, revision } of sources.plans())
         this.set({ model, deployment: String(deployment) }, revision);
+    },
+  });
+  new Gauge({
+    name: 'refit_serving_lookup_dataset_version',
+    help: 'Version of the joined dataset that is looked up in',
+    labelNames: ['dataset', 'spec'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { spec, dataset, datasetVersion } of sources.lookups())
+        this.set({ dataset, spec: spec.slice(0, 12) }, datasetVersion);
     },
   });
   return {

@@ -9,6 +9,7 @@ import type { BundleManifest } from '../../src/contracts/bundle.ts';
 import type { Prediction } from '../../src/contracts/events.ts';
 import type { PlanEntry, ReplicaReport, TrafficPlan } from '../../src/contracts/plan.ts';
 import { canonicalJson } from '../../src/domain/canonical.ts';
+import type { LookupRecord } from '../../src/ports/registry.ts';
 import { ArtifactMissing } from '../../src/ports/store.ts';
 import type { InferenceServerOptions } from '../../src/serving/ports.ts';
 import { createInferenceServer, type InferenceServer } from '../../src/serving/server.ts';
@@ -20,6 +21,8 @@ export interface ServingWorld {
   readonly registry: {
     plans: TrafficPlan[];
     versions: Map<number, string>;
+    /** Keyed stores by their spec. */
+    lookups: Map<string, LookupRecord>;
     reports: ReplicaReport[];
     away: boolean;
   };
@@ -93,7 +96,7 @@ export async function createWorld(): Promise<ServingWorld> {
     if (world.registry.away) throw new Error('the registry is away');
   };
   const world: ServingWorld = {
-    registry: { plans: [], versions: new Map(), reports: [], away: false },
+    registry: { plans: [], versions: new Map(), lookups: new Map(), reports: [], away: false },
     objects: new Map(),
     storeAway: false,
     published: [],
@@ -146,6 +149,10 @@ export async function createWorld(): Promise<ServingWorld> {
             refuse();
             const bundleDigest = world.registry.versions.get(version);
             return bundleDigest === undefined ? undefined : { bundleDigest };
+          },
+          async lookup(spec) {
+            refuse();
+            return world.registry.lookups.get(spec);
           },
           async reportReplica(report) {
             refuse();

@@ -41,6 +41,7 @@ function fakeEngine(behaviours: Behaviours): DataEngine {
     columns: async () => [],
     checkFeatures: unused('checkFeatures'),
     columnsOfExpression: unused('columnsOfExpression'),
+    buildLookup: async () => ({ rows: 0, maxTime: null }),
     computeFeatures: async () => ({ rows: 0 }),
     withoutIds: async () => null,
     async snapshot({ output }) {

@@ -1,17 +1,19 @@
 /** Features of whole files, as a snapshot and a request have them. Rows keep the order of the files. */
 import { dirname } from 'node:path';
+import { requestColumns } from '../../domain/joins.ts';
 import { DataProblem, type FeaturesRequest } from '../../ports/data.ts';
 import { columnsOf } from './convert.ts';
 import { modelFeaturesFrom } from './features.ts';
+import { createRightSides, joinText } from './joins.ts';
 import { messageOf, parquetOf, quoteName, quoteText, withSession } from './session.ts';
 import { sourceItems } from './source.ts';
 import { relationOf } from './sql-text.ts';
 
 /** @throws DataProblem where a file lacks a column that the features read */
-async function requireColumns({ files, source, idColumn, timeColumn }: FeaturesRequest): Promise<void> {
+async function requireColumns({ files, source, idColumn, timeColumn, joins }: FeaturesRequest): Promise<void> {
   for (const file of files) {
     const present = new Set((await columnsOf(file)).map(({ name }) => name));
-    const lacking = [...source.map(({ name }) => name), idColumn, timeColumn].find(
+    const lacking = [...requestColumns(source, joins ?? []).map(({ name }) => name), idColumn, timeColumn].find(
       (name) => name !== null && !present.has(name),
     );
     if (lacking != null)
@@ -24,13 +26,19 @@ export async function computeFeatures(request: FeaturesRequest): Promise<{ reado
   await requireColumns(request);
   const id = idColumn === null ? 'NULL::VARCHAR' : `CAST(${quoteName(idColumn)} AS VARCHAR)`;
   const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
-  return withSession({ files: [...files, output], folders: [dirname(output)] }, async (session) => {
+  const joins = request.joins ?? [];
+  const own = requestColumns(source, joins);
+  const read = [...files, ...joins.flatMap((join) => join.files)];
+  return withSession({ files: [...read, output], folders: [dirname(output)] }, async (session) => {
     await session.run(
-      `CREATE TEMP TABLE kept AS SELECT ${sourceItems(source)}, ${id} AS __id, ${time} AS __time FROM ${parquetOf(files)}`,
+      `CREATE TEMP TABLE kept AS SELECT ${sourceItems(own)}, ${id} AS __id, ${time} AS __time, row_number() OVER () - 1 AS __row FROM ${parquetOf(files)}`,
     );
-    await session.run(
-      `CREATE TEMP VIEW source AS SELECT ${source.map(({ name }) => quoteName(name)).join(', ')} FROM kept`,
-    );
+    await createRightSides(session, joins);
+    if (joins.length > 0) {
+      await session.run(`CREATE TEMP TABLE wider AS ${joinText(joins, 'kept', ['*'])}`);
+      await session.run('DROP TABLE kept; ALTER TABLE wider RENAME TO kept');
+    }
+    await session.run(`CREATE TEMP VIEW source AS SELECT ${sourceItems(source)} FROM kept`);
     try {
       await session.run(`CREATE TEMP TABLE features AS ${modelFeaturesFrom(features, relationOf(featuresSql))}`);
     } catch (error) {

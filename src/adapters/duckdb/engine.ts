@@ -6,6 +6,7 @@ import { emptyColumns } from './column-checks.ts';
 import { columnsOf } from './convert.ts';
 import { withoutIds } from './erase.ts';
 import { checkFeatures, columnsOfExpression } from './features.ts';
+import { buildLookup } from './joins.ts';
 import { profileOf } from './profile.ts';
 import { createReader, type ReaderOptions } from './reading/reader.ts';
 import { snapshot } from './snapshot.ts';
@@ -21,4 +22,5 @@ export const createDataEngine = (options: ReaderOptions = {}): DataEngine => ({
   snapshot,
   computeFeatures,
   withoutIds,
+  buildLookup,
 });

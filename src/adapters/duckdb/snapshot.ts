@@ -4,9 +4,11 @@
  */
 import { join } from 'node:path';
 import type { CheckFailure, FeatureColumn, SourceColumn } from '../../contracts/data.ts';
+import { joinedColumns } from '../../domain/joins.ts';
 import { DataProblem, type SnapshotFiles, type SnapshotRequest } from '../../ports/data.ts';
 import { columnsOf } from './convert.ts';
 import { checkFeatures, columnsOfExpression, modelFeature, rawFeature } from './features.ts';
+import { createRightSides, foundName, joinText } from './joins.ts';
 import { messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { alwaysOnChecks } from './snapshot-checks.ts';
 import { knownLabel, type Label, labelOf } from './snapshot-label.ts';
@@ -16,10 +18,15 @@ import { relationOf } from './sql-text.ts';
 import { typedRelation } from './types.ts';
 
 const REFERENCE_ROWS = 50_000;
+/** Share of rows without a match from which a join is told of. */
+const UNMATCHED_SHARE = 0.01;
 type Part = 'train' | 'validation' | 'test';
 
 interface Plan {
+  /** Of the dataset itself: what the label may read. */
   readonly columns: readonly SourceColumn[];
+  /** Those and what the joins add: `source`. */
+  readonly sourceColumns: readonly SourceColumn[];
   readonly labelColumns: readonly string[];
   readonly features: readonly FeatureColumn[];
   readonly source: readonly SourceColumn[];
@@ -44,19 +51,21 @@ async function planOf(request: SnapshotRequest): Promise<Plan> {
     );
   }
   const labelColumns = await columnsOfExpression(request.labelSql, columns);
-  const checked = await checkFeatures(request.featuresSql, columns, labelColumns);
+  const sourceColumns = [...columns, ...joinedColumns(request.joins ?? [])];
+  const checked = await checkFeatures(request.featuresSql, sourceColumns, labelColumns);
   if (checked.problems.length > 0) {
     throw new DataProblem('features', `features: ${checked.problems.map(({ detail }) => detail).join('; ')}`);
   }
   return {
     columns,
+    sourceColumns,
     labelColumns,
     features: checked.features,
-    source: columns.filter(({ name }) => checked.source.includes(name)),
+    source: sourceColumns.filter(({ name }) => checked.source.includes(name)),
   };
 }
 
-/** Table `kept`: rows of the window with a known label, and view `source` of their columns. Counts rows without a time. */
+/** Table `kept`: rows of the window with a known label. Counts rows without a time. */
 async function keepRows(
   session: Session,
   request: SnapshotRequest,
@@ -88,10 +97,28 @@ async function keepRows(
   } catch (error) {
     throw new DataProblem('label', `label.sql cannot be computed on this data: ${messageOf(error)}`);
   }
-  await session.run(`CREATE TEMP VIEW source AS SELECT ${sourceItems(plan.columns)} FROM kept`);
   if (timeColumn === null) return { labelType, untimed: 0 };
   const [count] = await session.rows(`SELECT count(*) - count(${time}) AS untimed FROM ${parquetOf(request.files)}`);
   return { labelType, untimed: Number(count?.untimed ?? 0) };
+}
+
+/** Columns of other datasets on the rows of `kept`; what too many rows did not find is told. */
+async function joinDatasets(session: Session, request: SnapshotRequest): Promise<readonly CheckFailure[]> {
+  const joins = request.joins ?? [];
+  if (joins.length === 0) return [];
+  await createRightSides(session, joins);
+  await session.run(`CREATE TEMP TABLE wider AS ${joinText(joins, 'kept', ['*'])}`);
+  await session.run('DROP TABLE kept; ALTER TABLE wider RENAME TO kept');
+  const counts = joins.map((_, index) => `count(*) FILTER (WHERE NOT ${foundName(index)}) AS missing${index}`);
+  const [row] = await session.rows(`SELECT count(*) AS rows, ${counts.join(', ')} FROM kept`);
+  const rows = Number(row?.rows ?? 0);
+  return joins.flatMap(({ dataset, keys }, index): CheckFailure[] => {
+    const missing = Number(row?.[`missing${index}`] ?? 0);
+    if (missing <= rows * UNMATCHED_SHARE) return [];
+    const share = ((100 * missing) / rows).toFixed(1);
+    const detail = `${missing} of ${rows} rows (${share} %) find no row of ${dataset} that was known in time: their joined columns are null`;
+    return [{ check: 'join_without_match', column: keys[0]?.left ?? null, severity: 'warn', detail, examples: [] }];
+  });
 }
 
 /** Table `joined`: row by row the keys, the raw features, the label and the part. */
@@ -145,10 +172,10 @@ async function writeParts(
     await copy(`SELECT ${own} FROM joined WHERE __part = '${name}'`, name);
   }
   const wanted = new Set([request.idColumn, request.timeColumn, ...plan.source.map(({ name }) => name)]);
-  const reference = plan.columns.filter(({ name }) => wanted.has(name)).map(({ name }) => quoteName(name));
+  const reference = plan.sourceColumns.filter(({ name }) => wanted.has(name)).map(({ name }) => quoteName(name));
   const chosen = `SELECT * FROM kept WHERE ${part} = 'train' ORDER BY md5(coalesce(__id, CAST(__row AS VARCHAR))), __row LIMIT ${REFERENCE_ROWS}`;
   await copy(`SELECT ${reference.join(', ')} FROM (${chosen}) ORDER BY __row`, 'reference');
-  const sources = plan.columns
+  const sources = plan.sourceColumns
     .filter(({ name }) => !plan.labelColumns.includes(name))
     .map(({ name }) => quoteName(name));
   await copy(`SELECT ${sources.join(', ')} FROM kept WHERE ${part} = 'test'`, 'test_source');
@@ -162,41 +189,47 @@ async function partRows(session: Session): Promise<Readonly<Record<Part, number>
 
 export async function snapshot(request: SnapshotRequest): Promise<SnapshotFiles> {
   const plan = await planOf(request);
-  return withSession({ files: request.files, folders: [request.output] }, async (session) => {
-    const { labelType, untimed } = await keepRows(session, request, plan);
-    const label = await labelOf(session, request.task, labelType);
-    const split = await splitRows(session, request);
-    await joinFeatures(session, request, plan, label, split);
-    const rows = await partRows(session);
-    const failures: CheckFailure[] = [
-      ...(await alwaysOnChecks(session, { request, features: plan.features, classes: label.classes, rows })),
-    ];
-    if (untimed > 0) {
-      failures.push({
-        check: 'null_time',
-        column: request.timeColumn,
-        severity: 'warn',
-        detail: `${untimed} rows have no time and were left out`,
-        examples: [],
-      });
-    }
-    if (split.leftOut > 0) {
-      failures.push({
-        check: 'group_over_time',
-        column: request.split.group ?? null,
-        severity: 'warn',
-        detail: `${split.leftOut} rows were left out because their ${request.split.group} has later rows in a later part`,
-        examples: [],
-      });
-    }
-    if (!failures.some(({ severity }) => severity === 'block')) await writeParts(session, request, plan, split);
-    return {
-      features: plan.features,
-      source: plan.source,
-      classes: label.classes,
-      rows,
-      testStart: split.testStart,
-      failures,
-    };
-  });
+  return withSession(
+    { files: [...request.files, ...(request.joins ?? []).flatMap(({ files }) => files)], folders: [request.output] },
+    async (session) => {
+      const { labelType, untimed } = await keepRows(session, request, plan);
+      const unmatched = await joinDatasets(session, request);
+      await session.run(`CREATE TEMP VIEW source AS SELECT ${sourceItems(plan.sourceColumns)} FROM kept`);
+      const label = await labelOf(session, request.task, labelType);
+      const split = await splitRows(session, request);
+      await joinFeatures(session, request, plan, label, split);
+      const rows = await partRows(session);
+      const failures: CheckFailure[] = [
+        ...unmatched,
+        ...(await alwaysOnChecks(session, { request, features: plan.features, classes: label.classes, rows })),
+      ];
+      if (untimed > 0) {
+        failures.push({
+          check: 'null_time',
+          column: request.timeColumn,
+          severity: 'warn',
+          detail: `${untimed} rows have no time and were left out`,
+          examples: [],
+        });
+      }
+      if (split.leftOut > 0) {
+        failures.push({
+          check: 'group_over_time',
+          column: request.split.group ?? null,
+          severity: 'warn',
+          detail: `${split.leftOut} rows were left out because their ${request.split.group} has later rows in a later part`,
+          examples: [],
+        });
+      }
+      if (!failures.some(({ severity }) => severity === 'block')) await writeParts(session, request, plan, split);
+      return {
+        features: plan.features,
+        source: plan.source,
+        classes: label.classes,
+        rows,
+        testStart: split.testStart,
+        failures,
+      };
+    },
+  );
 }

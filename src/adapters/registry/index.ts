@@ -9,6 +9,7 @@ import { createDefinitions } from './definitions.ts';
 import { createDeployments } from './deployments.ts';
 import { createErasures } from './erasures.ts';
 import { createEvents } from './events.ts';
+import { createLookups } from './lookups.ts';
 import { migrate } from './migrations.ts';
 import { createMonitoring } from './monitoring.ts';
 import { createOutbox } from './outbox.ts';
@@ -48,6 +49,7 @@ export async function openRegistry(databaseUrl: string): Promise<Registry> {
     ...createApprovals(db),
     ...createDeployments(db),
     ...createMonitoring(db),
+    ...createLookups(db),
     ...createOutbox(db),
     ...createAudit(db),
     ...createPauses(db),

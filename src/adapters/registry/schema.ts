@@ -199,3 +199,14 @@ CREATE TABLE erased_sources (
 -- Artifacts that were deleted for good, why, and what took their place.
 CREATE TABLE deleted_artifacts (digest TEXT PRIMARY KEY, replacement TEXT, reason TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
 `;
+
+/** Keyed stores of joins: which are wanted since when, and one for each version of the joined dataset. */
+export const FOURTH = `
+CREATE TABLE lookup_specs (spec TEXT PRIMARY KEY, dataset TEXT NOT NULL, document TEXT NOT NULL, at TEXT NOT NULL);
+CREATE INDEX lookup_specs_dataset ON lookup_specs (dataset, spec);
+CREATE TABLE lookups (
+  spec TEXT NOT NULL REFERENCES lookup_specs (spec), dataset TEXT NOT NULL, dataset_version INTEGER NOT NULL, digest TEXT NOT NULL, rows INTEGER NOT NULL,
+  max_time TEXT, at TEXT NOT NULL,
+  PRIMARY KEY (spec, dataset_version)
+);
+`;

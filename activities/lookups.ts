@@ -1,0 +1,86 @@
+/**
+ * Keyed stores: what serving looks joins up in. One is made of each version of a joined dataset, for every join that a registered version
+ * of a model needs, and the inference servers follow the newest.
+ */
+import { join } from 'node:path';
+import type { ResolvedJoin } from '../src/contracts/data.ts';
+import { type LookupSpec, lookupSpec } from '../src/domain/joins.ts';
+import { DataProblem } from '../src/ports/data.ts';
+import { lookupDigest } from '../src/ports/lookup.ts';
+import type { DatasetVersionRecord } from '../src/ports/registry.ts';
+import { required } from './failures.ts';
+import { beating } from './heartbeat.ts';
+import type { Ports } from './ports.ts';
+
+export type LookupActivities = ReturnType<typeof createLookupActivities>;
+type LookupPorts = Pick<Ports, 'registry' | 'store' | 'engine' | 'surroundings'>;
+
+/** Nothing reads them any more, and after an erasure nothing may. A server that comes too late for one asks for the newest again. */
+async function deleteSuperseded({ registry, store }: LookupPorts, spec: string): Promise<void> {
+  const newest = await registry.lookup(spec);
+  for (const { digest, datasetVersion } of await registry.supersededLookups(spec)) {
+    // The same rows in a newer version are the same bytes.
+    if (digest !== newest?.digest) await store.remove(digest);
+    await registry.forgetLookup(spec, datasetVersion);
+  }
+}
+
+async function build(ports: LookupPorts, spec: LookupSpec, version: DatasetVersionRecord): Promise<void> {
+  const { registry, store, engine, surroundings } = ports;
+  const digest = lookupDigest(spec);
+  const newest = await registry.lookup(digest);
+  if (newest !== undefined && newest.datasetVersion >= version.version) return deleteSuperseded(ports, digest);
+  await surroundings.scratch(async (folder) => {
+    const output = join(folder, 'lookup.parquet');
+    const files = await Promise.all(version.manifest.files.map((file) => store.pathOf(file.digest)));
+    const { rows, maxTime } = await engine.buildLookup({ spec, files, output });
+    await registry.recordLookup({
+      ...{ spec: digest, dataset: spec.dataset, datasetVersion: version.version, rows, maxTime },
+      digest: (await store.putFile(output)).digest,
+      at: surroundings.now().toISOString(),
+    });
+  });
+  await deleteSuperseded(ports, digest);
+}
+
+/**
+ * Wants and builds the keyed stores of joins. The wish comes first: a version of the dataset that arrives meanwhile either finds it, or is the
+ * one that is read here.
+ */
+export async function ensureLookups(ports: LookupPorts, joins: readonly ResolvedJoin[]): Promise<void> {
+  for (const spec of joins.map(lookupSpec)) {
+    await ports.registry.wantLookup(lookupDigest(spec), spec, ports.surroundings.now().toISOString());
+    await build(
+      ports,
+      spec,
+      required(await ports.registry.latestDatasetVersion(spec.dataset), `a version of ${spec.dataset}`),
+    );
+  }
+}
+
+export function createLookupActivities(ports: LookupPorts) {
+  return {
+    /** Brings the keyed stores of a dataset to its newest version. Idempotent. A store that cannot be made leaves the one before in force. */
+    async refreshLookups({ dataset }: { readonly dataset: string }): Promise<void> {
+      const { registry, surroundings } = ports;
+      const wanted = await registry.wantedLookups(dataset);
+      const version = wanted.length === 0 ? undefined : await registry.latestDatasetVersion(dataset);
+      if (version === undefined) return;
+      await beating(async () => {
+        for (const { spec, document } of wanted) {
+          try {
+            await build(ports, document, version);
+          } catch (error) {
+            // The data lacks what the join needs: an arrival must not stand still for that, and trying again cannot help.
+            if (!(error instanceof DataProblem)) throw error;
+            const body = { spec, datasetVersion: version.version, problem: error.message };
+            await registry.recordAudit({
+              ...{ model: `dataset/${dataset}`, action: 'lookup.failed', actor: null, body },
+              at: surroundings.now().toISOString(),
+            });
+          }
+        }
+      });
+    },
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * Point-in-time joins as DuckDB's ASOF joins: one text for the snapshot, a batch, a champion's evaluation and a request. What differs is
+ * only where the right side comes from: files of a dataset version, or the keyed store that was made of them.
+ */
+import type { ResolvedJoin } from '../../contracts/data.ts';
+import type { LookupSpec } from '../../domain/joins.ts';
+import { lookupSpec } from '../../domain/joins.ts';
+import type { JoinInput, LookupFile, LookupRequest } from '../../ports/data.ts';
+import { DataProblem } from '../../ports/data.ts';
+import { messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
+import { sourceValue } from './source.ts';
+import { isoOf } from './types.ts';
+
+const keyName = (index: number): string => `k${index}`;
+const valueName = (index: number): string => `c${index}`;
+const tableName = (index: number): string => `__right_${index}`;
+/** The column of the joined relation that says whether join number `index` found a row. */
+export const foundName = (index: number): string => `__found_${index}`;
+const milliseconds = (count: number): string => `to_microseconds(${count} * 1000::BIGINT)`;
+
+/**
+ * The right side: keys k0 …, time t, columns c0 …. Of rows with the same keys and time the last one counts, as it came last. Rows without a
+ * key or a time can never match.
+ */
+function rightSide(spec: LookupSpec, files: readonly string[]): string {
+  const keys = spec.keys.map(({ name, type }, index) => `${sourceValue(quoteName(name), type)} AS ${keyName(index)}`);
+  const values = spec.columns.map(
+    ({ name, type }, index) => `${sourceValue(quoteName(name), type)} AS ${valueName(index)}`,
+  );
+  const names = spec.keys.map((_, index) => keyName(index));
+  const present = [...names, 't'].map((name) => `${name} IS NOT NULL`).join(' AND ');
+  const items = [...names, 't', ...spec.columns.map((_, index) => valueName(index))].join(', ');
+  const rows = `SELECT ${[...keys, `${sourceValue(quoteName(spec.time), 'timestamp')} AS t`, ...values].join(', ')}, row_number() OVER () AS __came FROM ${parquetOf(files)}`;
+  return `SELECT ${items} FROM (${rows}) WHERE ${present} QUALIFY row_number() OVER (PARTITION BY ${[...names, 't'].join(', ')} ORDER BY __came DESC) = 1`;
+}
+
+/** Tables of the right sides, from files of the datasets. @throws DataProblem */
+export async function createRightSides(session: Session, joins: readonly JoinInput[]): Promise<void> {
+  for (const [index, join] of joins.entries()) {
+    try {
+      await session.run(`CREATE TEMP TABLE ${tableName(index)} AS ${rightSide(lookupSpec(join), join.files)}`);
+    } catch (error) {
+      throw new DataProblem('join', `dataset ${join.dataset} cannot be joined: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** The same tables from keyed stores. */
+export async function createRightSidesOfLookups(session: Session, files: readonly string[]): Promise<void> {
+  for (const [index, file] of files.entries())
+    await session.run(`CREATE TEMP TABLE ${tableName(index)} AS SELECT * FROM ${parquetOf([file])}`);
+}
+
+/**
+ * A select over `left`, whose columns are in `items` and which has `__row`: the columns, those that the joins add, and `__found_N`, in the
+ * order of `__row`.
+ */
+export function joinText(joins: readonly ResolvedJoin[], left: string, items: readonly string[]): string {
+  const added: string[] = [];
+  const clauses: string[] = [];
+  for (const [index, join] of joins.entries()) {
+    const right = `r${index}`;
+    const time = sourceValue(`l.${quoteName(join.leftTime)}`, 'timestamp');
+    // The newest row may be too old; an older one then is, too.
+    const fresh = `${right}.t >= ${time} - ${milliseconds(join.maxAgeMs)}`;
+    join.columns.forEach(({ as }, place) => {
+      added.push(`CASE WHEN ${fresh} THEN ${right}.${valueName(place)} END AS ${quoteName(as)}`);
+    });
+    added.push(`coalesce(${fresh}, false) AS ${foundName(index)}`);
+    const equal = join.keys.map(
+      ({ left: name, type }, place) => `${sourceValue(`l.${quoteName(name)}`, type)} = ${right}.${keyName(place)}`,
+    );
+    const known = `${time} - ${milliseconds(join.delayMs)} >= ${right}.t`;
+    clauses.push(`ASOF LEFT JOIN ${tableName(index)} AS ${right} ON ${[...equal, known].join(' AND ')}`);
+  }
+  const own = items.map((item) => `l.${item}`);
+  return `SELECT ${[...own, ...added].join(', ')} FROM ${left} AS l ${clauses.join(' ')} ORDER BY l.__row`;
+}
+
+/**
+ * Writes the keyed store of a join: of each key the newest row, and those before it that a request can reach whose time is at most `maxAge`
+ * before what is newest. Sorted, so that the same version gives the same bytes.
+ */
+export function buildLookup({ spec, files, output }: LookupRequest): Promise<LookupFile> {
+  return withSession(
+    { files: [...files, output], folders: [output.slice(0, output.lastIndexOf('/'))] },
+    async (session) => {
+      try {
+        await session.run(`CREATE TEMP TABLE known AS ${rightSide(spec, files)}`);
+      } catch (error) {
+        throw new DataProblem('join', `dataset ${spec.dataset} cannot be joined: ${messageOf(error)}`);
+      }
+      const keys = spec.keys.map((_, index) => keyName(index)).join(', ');
+      // By key, so that one row with a time far ahead does not push out those of all others.
+      const since = `max(t) OVER (PARTITION BY ${keys}) - ${milliseconds(2 * spec.maxAgeMs + spec.delayMs)}`;
+      await session.run(
+        `COPY (SELECT * FROM known QUALIFY t >= ${since} ORDER BY ${keys}, t) TO ${quoteText(output)} (FORMAT parquet, COMPRESSION zstd)`,
+      );
+      const [row] = await session.rows(
+        `SELECT count(*) AS rows, ${isoOf('max(t)')} AS newest FROM ${parquetOf([output])}`,
+      );
+      return { rows: Number(row?.rows ?? 0), maxTime: typeof row?.newest === 'string' ? row.newest : null };
+    },
+  );
+}
