@@ -8,6 +8,7 @@ export const PROFILE_SHARES = [
 const DECILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 /** Bars of a histogram. */
 const BARS = 20;
+const MOST_WHOLE_BARS = 31;
 
 /** Distinct deciles, ascending. */
 export const decilesOf = (quantiles: readonly number[]): readonly number[] =>
@@ -15,8 +16,9 @@ export const decilesOf = (quantiles: readonly number[]): readonly number[] =>
     Number.isFinite,
   );
 
-/** Upper bounds of bars of one width from min to max; the last is max itself. */
-export function barsOf(min: number, max: number): readonly number[] {
+/** Upper bounds of bars of one width from min to max; the last is max itself. Few whole numbers have a bar each. */
+export function barsOf(min: number, max: number, isWhole = false): readonly number[] {
+  if (isWhole && max - min < MOST_WHOLE_BARS) return Array.from({ length: max - min + 1 }, (_, bar) => min + bar);
   // Half of each before they are subtracted: the whole range may be larger than the largest double.
   const width = max / 2 - min / 2;
   if (!(width > 0)) return [max];

@@ -16,6 +16,7 @@ import { deadLetterRoutes } from './routes/dead-letters.ts';
 import { erasureRoutes } from './routes/erasures.ts';
 import { eventRoutes } from './routes/events.ts';
 import { modelRoutes } from './routes/models.ts';
+import { profileRoutes } from './routes/profiles.ts';
 import { runRoutes } from './routes/runs.ts';
 import type { Services } from './services.ts';
 
@@ -80,6 +81,7 @@ export async function createHttp(
   await app.register(runRoutes(services, updates));
   await app.register(datasetVersionRoutes(services));
   await app.register(erasureRoutes(services));
+  await app.register(profileRoutes(services));
   await app.ready();
   return app;
 }

@@ -137,5 +137,6 @@ describe('a profile', () => {
     expect(coarser(fine, [2, 3], true)).toEqual({ bounds: [2, 3], counts: [30, 30, 40] });
     expect(barsOf(0, 20)).toHaveLength(20);
     expect(barsOf(3, 3)).toEqual([3]);
+    expect(barsOf(2, 5, true)).toEqual([2, 3, 4, 5]);
   });
 });

@@ -71,6 +71,7 @@ const MODEL = {
 export interface BadDataWorld {
   readonly folder: string;
   readonly registry: Ports['registry'];
+  readonly store: Ports['store'];
   parquet(query: string): Promise<string>;
   text(content: string | Uint8Array, ending: string): Promise<string>;
   /** Registers a dataset and a model of its name with a champion. */
@@ -101,7 +102,7 @@ export async function badDataWorld(): Promise<BadDataWorld> {
     return join(folder, 'project', `file-${made}.${ending}`);
   };
   return {
-    ...{ folder, registry },
+    ...{ folder, registry, store: ports.store },
     async parquet(query) {
       const path = next('parquet');
       await withSession({ folders: [folder] }, (session) =>

@@ -1,5 +1,5 @@
 /** What is looked at in each column of an arrival, unasked: no values, one value, NaN and infinities, the same as another. */
-import type { CheckFailure, SourceColumn } from '../../contracts/data.ts';
+import type { CheckFailure, ColumnProfile, SourceColumn } from '../../contracts/data.ts';
 import type { CheckRequest } from '../../ports/data.ts';
 import { percent, plural } from './expectations.ts';
 import { type Cell, parquetOf, quoteName, type Session, withSession } from './session.ts';
@@ -12,17 +12,26 @@ export interface ColumnCounts {
 
 type Examples = (column: string, violation: string) => Promise<readonly string[]>;
 
-/** Aggregates of column i: `k` known values, `s` whether all are the same, `f` those that are not finite, `h` a hash of all. */
+/** Aggregates of column i: `k` known values, `s` whether all are the same, `v` the least, `f` those that are not finite, `h` a hash of all. */
 export const columnItems = (columns: readonly SourceColumn[]): readonly string[] =>
   columns.flatMap(({ name, type }, index) => {
     const column = quoteName(name);
     return [
       `count(${column}) AS k${index}`,
       `min(${column}) = max(${column}) AS s${index}`,
+      `CAST(min(${column}) AS VARCHAR) AS v${index}`,
       ...(type === 'float64' ? [`count(*) FILTER (NOT isfinite(${column})) AS f${index}`] : []),
       `CAST(bit_xor(hash(${column})) AS VARCHAR) AS h${index}`,
     ];
   });
+
+/** Whether the version before has this one value only. */
+function isSameOne({ distinct, top, min, type }: ColumnProfile, value: Cell | undefined): boolean {
+  if (distinct.values !== 1) return false;
+  const [only] = top;
+  if (only) return only.value === value;
+  return type === 'float64' && min === Number(value);
+}
 
 export async function columnFindings(
   request: CheckRequest,
@@ -83,7 +92,7 @@ export async function columnFindings(
       );
     // One value in a partition is no news where the others differ.
     const isOne = row[`s${index}`] === true && known === rows && rows > 1;
-    if (isOne && !isTime && (before === undefined || before.distinct.values <= 1))
+    if (isOne && !isTime && (before === undefined || isSameOne(before, row[`v${index}`])))
       fail('constant_column', name, 'warn', `${name} has one value in all ${plural(rows, 'row')}`, {
         examples: await examples(name, 'true'),
       });

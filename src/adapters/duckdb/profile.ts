@@ -107,7 +107,7 @@ async function histograms(
   })[],
 ): Promise<ReadonlyMap<number, Binned>> {
   const plans = numeric.map(({ column, index, min, max, quantiles: known }) => {
-    const bars = barsOf(min, max);
+    const bars = barsOf(min, max, column.type === 'int64');
     const deciles = decilesOf(known);
     const bounds = [...new Set([...bars, ...deciles])].sort((one, other) => one - other);
     const sql = `to_json(map_values(histogram(${numberSql(column)}, [${bounds.map(numberLiteral).join(', ')}]))) AS h${index}`;

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { judgeArrival } from '../../../activities/arrival.ts';
 import { createDataEngine } from '../../adapters/duckdb/engine.ts';
-import type { CheckFailure } from '../../contracts/data.ts';
+import type { CheckFailure, DataProfile, SourceColumn } from '../../contracts/data.ts';
 import type { DatasetDocument } from '../../contracts/documents.ts';
 import { durationMs } from '../../contracts/duration.ts';
 import { dataWindow, inWindow } from '../../domain/dataset.ts';
@@ -23,6 +23,8 @@ export interface DataReport {
   readonly dataset: string;
   readonly rows: number;
   readonly rejected: boolean;
+  /** Of all files together; null where ingestion rejects. */
+  readonly profile: DataProfile | null;
   /** What ingestion finds. */
   readonly failures: readonly CheckFailure[];
   /** What a run of each model on this data alone finds; empty where ingestion rejects. */
@@ -69,7 +71,7 @@ async function take(
 async function checkModel(
   engine: DataEngine,
   { document, dataset, featuresSql }: LocalModel,
-  files: readonly Taken[],
+  { files, columns }: { readonly files: readonly Taken[]; readonly columns: readonly SourceColumn[] },
   output: string,
 ): Promise<DataReport['models'][number]> {
   const newest =
@@ -82,6 +84,7 @@ async function checkModel(
   try {
     const { rows, failures } = await engine.snapshot({
       files: files.filter((file) => inWindow(file, window)).map(({ path }) => path),
+      columns,
       ...{ featuresSql, labelSql: document.label.sql, task: document.task, split: document.split, window, output },
       ...{ idColumn: dataset.id ?? null, timeColumn: dataset.time ?? null, slices: document.evaluation.slices },
       seed: document.training.seed,
@@ -93,45 +96,81 @@ async function checkModel(
   }
 }
 
-export async function checkFiles(request: {
+export interface CheckFilesRequest {
   readonly folder: string;
   readonly uris: readonly string[];
   readonly cwd: string;
   readonly dataset: string | undefined;
-}): Promise<DataReport> {
+  /** Files that the dataset has already, each a partition that stays. */
+  readonly before: readonly string[];
+  /** Files of other datasets, for `foreign_key`. */
+  readonly others: readonly { readonly dataset: string; readonly uri: string }[];
+}
+
+const blocks = (found: readonly CheckFailure[]): boolean => found.some(({ severity }) => severity === 'block');
+
+async function judged(
+  engine: DataEngine,
+  dataset: DatasetDocument,
+  request: CheckFilesRequest,
+  scratch: string,
+): Promise<{
+  readonly files: readonly Taken[];
+  readonly columns: readonly SourceColumn[];
+  readonly failures: readonly CheckFailure[];
+}> {
+  let taken = 0;
+  const takeAll = async (uris: readonly string[], of: DatasetDocument): Promise<Taken[]> => {
+    const files: Taken[] = [];
+    for (const uri of uris) {
+      taken += 1;
+      files.push(await take(engine, of, uri, request.cwd, join(scratch, `${taken}.parquet`)));
+    }
+    return files;
+  };
+  try {
+    const old = await takeAll(request.before, dataset);
+    const known = old[0]?.columns ?? null;
+    const before = known && {
+      columns: known,
+      profile: await engine.profile(
+        old.map(({ path }) => path),
+        known,
+      ),
+      kept: old.map(({ path, uri }) => ({ path, partition: uri })),
+    };
+    const others = new Map<string, string[]>();
+    for (const { dataset: name, uri } of request.others) {
+      const [file] = await takeAll([uri], { ...dataset, name, id: undefined, time: undefined });
+      if (file) others.set(name, [...(others.get(name) ?? []), file.path]);
+    }
+    const files = await takeAll(request.uris, dataset);
+    const arrival = { document: dataset, files, before, others, arrivedAt: new Date().toISOString() };
+    return { files, ...(await judgeArrival(engine, arrival)) };
+  } catch (error) {
+    if (!(error instanceof DataProblem)) throw error;
+    return { files: [], columns: [], failures: [asFailure(error)] };
+  }
+}
+
+export async function checkFiles(request: CheckFilesRequest): Promise<DataReport> {
   const project = await readProject(request.folder);
   const dataset = datasetOf(project, request.dataset);
   const engine = createDataEngine();
   const scratch = await mkdtemp(join(tmpdir(), 'refit-data-check-'));
-  const files: Taken[] = [];
-  const failures: CheckFailure[] = [];
   try {
-    for (const [index, uri] of request.uris.entries())
-      files.push(await take(engine, dataset, uri, request.cwd, join(scratch, `${index}.parquet`)));
-    failures.push(
-      ...(
-        await judgeArrival(engine, {
-          ...{ document: dataset, files, before: null, others: new Map(), arrivedAt: new Date().toISOString() },
-        })
-      ).failures,
-    );
-  } catch (error) {
-    if (!(error instanceof DataProblem)) throw error;
-    failures.push(asFailure(error));
-  }
-  try {
-    const blocks = (found: readonly CheckFailure[]): boolean => found.some(({ severity }) => severity === 'block');
+    const { files, columns, failures } = await judged(engine, dataset, request, scratch);
+    const passes = !blocks(failures);
+    const paths = files.map(({ path }) => path);
+    const profile = passes ? await engine.profile(paths, columns) : null;
     const models: DataReport['models'][number][] = [];
-    if (!blocks(failures)) {
-      for (const model of project.models.filter((one) => one.dataset.name === dataset.name))
-        models.push(await checkModel(engine, model, files, join(scratch, model.document.name)));
-    }
+    for (const model of project.models.filter((one) => passes && one.dataset.name === dataset.name))
+      models.push(await checkModel(engine, model, { files, columns }, join(scratch, model.document.name)));
     return {
       dataset: dataset.name,
       rows: files.reduce((sum, file) => sum + file.rows, 0),
-      rejected: blocks(failures) || models.some((model) => blocks(model.failures)),
-      failures,
-      models,
+      rejected: !passes || models.some((model) => blocks(model.failures)),
+      ...{ profile, failures, models },
     };
   } finally {
     await rm(scratch, { recursive: true, force: true });
