@@ -154,11 +154,11 @@ export default {
     },
     {
       name: 'domain-no-schemas',
-      comment: 'What workflows import must not bring zod along. config.ts is for activities.',
+      comment: 'What workflows import must not bring zod along. config.ts and joins.ts are for activities.',
       severity: 'error',
-      from: { path: '^src/domain/', pathNot: '^src/domain/config\\.ts$' },
+      from: { path: '^src/domain/', pathNot: '^src/domain/(config|joins)\\.ts$' },
       to: {
-        path: '^src/contracts/(documents|events|duration)\\.ts$|^src/domain/config\\.ts$',
+        path: '^src/contracts/(documents|events|duration)\\.ts$|^src/domain/(config|joins)\\.ts$',
         dependencyTypesNot: TYPE_ONLY,
       },
     },

@@ -25,11 +25,27 @@ async function deleteSuperseded({ registry, store }: LookupPorts, spec: string):
   }
 }
 
+/** What was looked up as whole numbers must not become rounded ones. @throws DataProblem */
+function requireColumns(spec: LookupSpec, { version, manifest }: DatasetVersionRecord): void {
+  for (const { name, type } of [...spec.keys, ...spec.columns]) {
+    const now = manifest.columns.find((column) => column.name === name)?.type;
+    if (now !== type) {
+      const what = now === undefined ? 'is not there' : `is ${now}`;
+      throw new DataProblem(
+        'join',
+        `column ${name} ${what} in version ${version} of dataset ${spec.dataset}, models look it up as ${type}: a new version of the model is needed`,
+        name,
+      );
+    }
+  }
+}
+
 async function build(ports: LookupPorts, spec: LookupSpec, version: DatasetVersionRecord): Promise<void> {
   const { registry, store, engine, surroundings } = ports;
   const digest = lookupDigest(spec);
   const newest = await registry.lookup(digest);
   if (newest !== undefined && newest.datasetVersion >= version.version) return deleteSuperseded(ports, digest);
+  requireColumns(spec, version);
   await surroundings.scratch(async (folder) => {
     const output = join(folder, 'lookup.parquet');
     const files = await Promise.all(version.manifest.files.map((file) => store.pathOf(file.digest)));

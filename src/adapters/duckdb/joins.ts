@@ -9,7 +9,7 @@ import type { JoinInput, LookupFile, LookupRequest } from '../../ports/data.ts';
 import { DataProblem } from '../../ports/data.ts';
 import { messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { sourceValue } from './source.ts';
-import { isoOf } from './types.ts';
+import { isoOf, typedRelation } from './types.ts';
 
 const keyName = (index: number): string => `k${index}`;
 const valueName = (index: number): string => `c${index}`;
@@ -22,7 +22,10 @@ const milliseconds = (count: number): string => `to_microseconds(${count} * 1000
  * The right side: keys k0 …, time t, columns c0 …. Of rows with the same keys and time the last one counts, as it came last. Rows without a
  * key or a time can never match.
  */
-function rightSide(spec: LookupSpec, files: readonly string[]): string {
+async function rightSide(session: Session, spec: LookupSpec, files: readonly string[]): Promise<string> {
+  const read = [...spec.keys, { name: spec.time, type: 'timestamp' as const }, ...spec.columns];
+  // Columns may have come with a later file: before that they are null.
+  const relation = await typedRelation(session, files, [...new Map(read.map((one) => [one.name, one])).values()]);
   const keys = spec.keys.map(({ name, type }, index) => `${sourceValue(quoteName(name), type)} AS ${keyName(index)}`);
   const values = spec.columns.map(
     ({ name, type }, index) => `${sourceValue(quoteName(name), type)} AS ${valueName(index)}`,
@@ -30,7 +33,7 @@ function rightSide(spec: LookupSpec, files: readonly string[]): string {
   const names = spec.keys.map((_, index) => keyName(index));
   const present = [...names, 't'].map((name) => `${name} IS NOT NULL`).join(' AND ');
   const items = [...names, 't', ...spec.columns.map((_, index) => valueName(index))].join(', ');
-  const rows = `SELECT ${[...keys, `${sourceValue(quoteName(spec.time), 'timestamp')} AS t`, ...values].join(', ')}, row_number() OVER () AS __came FROM ${parquetOf(files)}`;
+  const rows = `SELECT ${[...keys, `${sourceValue(quoteName(spec.time), 'timestamp')} AS t`, ...values].join(', ')}, row_number() OVER () AS __came FROM ${relation}`;
   return `SELECT ${items} FROM (${rows}) WHERE ${present} QUALIFY row_number() OVER (PARTITION BY ${[...names, 't'].join(', ')} ORDER BY __came DESC) = 1`;
 }
 
@@ -38,7 +41,9 @@ function rightSide(spec: LookupSpec, files: readonly string[]): string {
 export async function createRightSides(session: Session, joins: readonly JoinInput[]): Promise<void> {
   for (const [index, join] of joins.entries()) {
     try {
-      await session.run(`CREATE TEMP TABLE ${tableName(index)} AS ${rightSide(lookupSpec(join), join.files)}`);
+      await session.run(
+        `CREATE TEMP TABLE ${tableName(index)} AS ${await rightSide(session, lookupSpec(join), join.files)}`,
+      );
     } catch (error) {
       throw new DataProblem('join', `dataset ${join.dataset} cannot be joined: ${messageOf(error)}`);
     }
@@ -86,7 +91,7 @@ export function buildLookup({ spec, files, output }: LookupRequest): Promise<Loo
     { files: [...files, output], folders: [output.slice(0, output.lastIndexOf('/'))] },
     async (session) => {
       try {
-        await session.run(`CREATE TEMP TABLE known AS ${rightSide(spec, files)}`);
+        await session.run(`CREATE TEMP TABLE known AS ${await rightSide(session, spec, files)}`);
       } catch (error) {
         throw new DataProblem('join', `dataset ${spec.dataset} cannot be joined: ${messageOf(error)}`);
       }
