@@ -13,7 +13,7 @@ import { createNotifier } from '../src/adapters/notifiers.ts';
 import { createScorer } from '../src/adapters/onnx/scorer.ts';
 import { openRegistry } from '../src/adapters/registry/index.ts';
 import { schedules } from '../src/adapters/schedule.ts';
-import { openStore } from '../src/adapters/store/directory.ts';
+import { openArtifactStore } from '../src/adapters/store/index.ts';
 import { createSurroundings } from '../src/adapters/surroundings.ts';
 import { connectClient, connectWorker } from '../src/adapters/temporal/connection.ts';
 import { createMessenger } from '../src/adapters/temporal/messenger.ts';
@@ -69,7 +69,7 @@ export async function startWorker(
 ): Promise<RunningWorker> {
   serveMetrics(settings.workerMetricsPort, logger);
   const registry = await openRegistry(settings.databaseUrl.reveal());
-  const store = await openStore(settings.artifactsUrl);
+  const store = await openArtifactStore(settings);
   const client = await connectClient(settings.temporal);
   const root = installationRoot();
   const traces = new EventTraces(registry);

@@ -6,7 +6,7 @@ import { createDataEngine } from '../adapters/duckdb/engine.ts';
 import { writePredictions } from '../adapters/duckdb/prediction-log.ts';
 import { createKafkaBus } from '../adapters/kafka/bus.ts';
 import { openRegistry } from '../adapters/registry/index.ts';
-import { openStore } from '../adapters/store/directory.ts';
+import { openArtifactStore } from '../adapters/store/index.ts';
 import { createScratch } from '../adapters/surroundings.ts';
 import { connectClient } from '../adapters/temporal/connection.ts';
 import { createMessenger } from '../adapters/temporal/messenger.ts';
@@ -51,7 +51,7 @@ export async function startGateway(
   const temporal = await connectClient(settings.temporal);
   const bare: GatewayPorts = {
     registry: await openRegistry(settings.databaseUrl.reveal()),
-    store: await openStore(settings.artifactsUrl),
+    store: await openArtifactStore(settings),
     bus: await createKafkaBus(settings.kafka, logger),
     messenger: createMessenger(temporal),
   };

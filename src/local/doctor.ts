@@ -3,6 +3,7 @@ import { access, constants, mkdir } from 'node:fs/promises';
 import type { PortSettings, Settings } from '../settings/types.ts';
 import { PORT_VARIABLES } from '../settings.ts';
 import { readLivePid } from './child.ts';
+import { hostsDetail } from './hosts.ts';
 import { isPortFree } from './ports.ts';
 import { checkKafka, checkTemporal } from './probes.ts';
 import { cacheRoot } from './setup/cache.ts';
@@ -22,10 +23,15 @@ export interface DoctorCheck {
 
 const MINIMUM_NODE: readonly [number, number] = [20, 20];
 
-/** `registry` asks the registry's server whether it can be used, and says what it found. */
+/** What only an adapter can ask: each tries whether it can be used, and says what it found. */
+export interface Askable {
+  readonly registry: () => Promise<string>;
+  readonly store: () => Promise<string>;
+}
+
 export async function doctor(
   settings: Settings,
-  registry: () => Promise<string>,
+  ask: Askable,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<DoctorCheck[]> {
   const isUp = (await readLivePid(settings.home, 'supervisor')) !== undefined;
@@ -39,14 +45,12 @@ export async function doctor(
     await checkTemporalService(settings, isUp),
     await checkKafkaService(settings, isUp),
     await attempt('registry', 'check REFIT_DATABASE_URL, and that the server lets this user in', async () =>
-      result('registry', true, await registry()),
+      result('registry', true, await ask.registry()),
     ),
-    {
-      name: 'one host',
-      ok: true,
-      detail:
-        'the artifact store is a directory, and a registry on SQLite is a file: all parts that open them must run on this host',
-    },
+    await attempt('artifact store', 'check REFIT_ARTIFACTS_URL, and the AWS_… settings where it is on S3', async () =>
+      result('artifact store', true, await ask.store()),
+    ),
+    result('hosts', true, hostsDetail(settings)),
   ];
 }
 

@@ -97,6 +97,7 @@ export function stackEnvironment(settings: Settings, base: NodeJS.ProcessEnv): N
     REFIT_URL: settings.url,
     REFIT_DATABASE_URL: settings.databaseUrl.reveal(),
     REFIT_ARTIFACTS_URL: settings.artifactsUrl,
+    REFIT_ARTIFACTS_CACHE: String(settings.artifactsCacheBytes),
     REFIT_TOPIC_PREFIX: settings.kafka.topicPrefix,
     REFIT_LOG_LEVEL: settings.logLevel,
     REFIT_DATA_ROOTS: settings.dataRoots.join(delimiter),

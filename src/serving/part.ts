@@ -7,7 +7,7 @@ import { createFeatureEngine } from '../adapters/duckdb/feature-engine.ts';
 import { createKafkaBus } from '../adapters/kafka/bus.ts';
 import { createScorer } from '../adapters/onnx/scorer.ts';
 import { openRegistry } from '../adapters/registry/index.ts';
-import { openStore } from '../adapters/store/directory.ts';
+import { openArtifactStore } from '../adapters/store/index.ts';
 import { EVENT_TYPES } from '../contracts/events.ts';
 import type { Settings } from '../settings.ts';
 import { createInferenceServer } from './server.ts';
@@ -19,7 +19,7 @@ export interface ServingPart {
 
 export async function startServing(settings: Settings, logger: Logger): Promise<ServingPart> {
   const registry = await openRegistry(settings.databaseUrl.reveal());
-  const store = await openStore(settings.artifactsUrl);
+  const store = await openArtifactStore(settings);
   const bus = await createKafkaBus(settings.kafka, logger);
   const { serve } = settings.ports;
   const server = await createInferenceServer({

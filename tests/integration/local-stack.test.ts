@@ -135,7 +135,7 @@ describe('parts', () => {
         new RegExp(`Port ${settings.ports.gateway} for the part gateway is taken.*REFIT_GATEWAY_PORT`),
       );
       expect(await livePid('worker')).toBeUndefined();
-      const checks = await doctor(settings, async () => 'SQLite');
+      const checks = await doctor(settings, { registry: async () => 'SQLite', store: async () => 'a folder' });
       expect(checks.find((check) => check.name === 'port gateway')).toMatchObject({ ok: false });
     } finally {
       await new Promise((resolve) => holder.close(resolve));
@@ -222,7 +222,11 @@ describe('services', () => {
         { what: 'both services again', timeoutMs: MINUTES_MS },
       );
       expect(await workflowStatus('kept-1')).toBe('RUNNING');
-      expect((await doctor(settings, async () => 'SQLite')).filter((check) => !check.ok)).toEqual([]);
+      expect(
+        (await doctor(settings, { registry: async () => 'SQLite', store: async () => 'a folder' })).filter(
+          (check) => !check.ok,
+        ),
+      ).toEqual([]);
       await stop();
       expect(await accepts('127.0.0.1', settings.ports.kafka)).toBe(false);
 

@@ -1,8 +1,9 @@
 /** The artifact store: bytes are visible when complete, and are never used unless they are those that were asked for. */
 import { execFileSync, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -16,9 +17,13 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { createS3Client } from '../../src/adapters/s3/client.ts';
+import { type SignedRequest, signed } from '../../src/adapters/s3/signature.ts';
 import { openStore } from '../../src/adapters/store/directory.ts';
+import { openS3Store } from '../../src/adapters/store/s3.ts';
 import { ArtifactCorrupt, ArtifactMissing, type ArtifactStore } from '../../src/ports/store.ts';
+import { newBucket, type TestBucket } from '../support/s3.ts';
 
 const BYTES = Buffer.from('the bytes of a model');
 const DIGEST = createHash('sha256').update(BYTES).digest('hex');
@@ -38,67 +43,106 @@ const place = (digest: string): string => join(artifacts, 'sha256', digest.slice
 const everything = (): string[] =>
   readdirSync(artifacts, { recursive: true, withFileTypes: true }).flatMap((one) => (one.isFile() ? one.name : []));
 
-function overwrite(digest: string, bytes: Uint8Array): void {
-  chmodSync(place(digest), 0o644);
-  writeFileSync(place(digest), bytes);
+/** The same guarantees, whatever the bytes lie on. */
+interface Backend {
+  readonly name: string;
+  readonly open: () => Promise<ArtifactStore>;
+  /** Behind the store's back. */
+  readonly overwrite: (digest: string, bytes: Uint8Array) => Promise<void>;
+  readonly names: () => Promise<readonly string[]>;
 }
 
-describe('storing', () => {
-  it('is idempotent and content-addressed', async () => {
+let lake: TestBucket;
+let prefix: string;
+beforeAll(async () => {
+  lake = await newBucket(inject('s3Url'));
+});
+
+const keyOf = (digest: string): string => `${prefix}/sha256/${digest.slice(0, 2)}/${digest.slice(2)}`;
+const onS3 = (cacheBytes: number, now?: () => number): Promise<ArtifactStore> =>
+  openS3Store({
+    ...{ bucket: lake.bucket, prefix, client: lake.client, cacheBytes },
+    ...{ cache: join(folder, 'cache'), ...(now === undefined ? {} : { now }) },
+  });
+
+const BACKENDS: readonly Backend[] = [
+  {
+    name: 'a directory',
+    open: () => openStore(`file:${artifacts}`),
+    overwrite: async (digest, bytes) => {
+      chmodSync(place(digest), 0o644);
+      writeFileSync(place(digest), bytes);
+    },
+    names: async () => everything(),
+  },
+  {
+    name: 'S3',
+    open: () => {
+      prefix = `p-${randomUUID()}`;
+      return onS3(2 ** 30);
+    },
+    overwrite: async (digest, bytes) => {
+      await lake.client.putBytes(lake.bucket, keyOf(digest), bytes, false);
+    },
+    names: async () =>
+      (await lake.client.list(lake.bucket, `${prefix}/`, 1_000)).map((key) => key.slice(key.lastIndexOf('/') + 1)),
+  },
+];
+
+describe.each(BACKENDS)('on $name', ({ open: openIt, overwrite, names }) => {
+  beforeEach(async () => {
+    store = await openIt();
+  });
+
+  it('storing is idempotent and content-addressed', async () => {
     expect(await store.putBytes(BYTES)).toBe(DIGEST);
-    const { ino } = statSync(place(DIGEST));
     expect(await store.putBytes(BYTES)).toBe(DIGEST);
     const source = join(folder, 'source');
     writeFileSync(source, BYTES);
     expect(await store.putFile(source)).toEqual({ digest: DIGEST, bytes: BYTES.length });
-    expect(statSync(place(DIGEST)).ino).toBe(ino);
-    expect(everything()).toEqual([DIGEST.slice(2)]);
-    expect(statSync(place(DIGEST)).mode & 0o777).toBe(0o444);
+    expect(await names()).toEqual([DIGEST.slice(2)]);
+    expect(statSync(await store.pathOf(DIGEST)).mode & 0o777).toBe(0o444);
   });
 
   it('takes the same bytes from many writers at once', async () => {
     const digests = await Promise.all(Array.from({ length: 20 }, () => store.putBytes(BYTES)));
     expect(new Set(digests)).toEqual(new Set([DIGEST]));
-    expect(everything()).toEqual([DIGEST.slice(2)]);
+    expect(await names()).toEqual([DIGEST.slice(2)]);
   });
 
-  it('gives back what was stored', async () => {
+  it('gives back what was stored, also no bytes at all', async () => {
     await store.putBytes(BYTES);
     expect(Buffer.from(await store.getBytes(DIGEST))).toEqual(BYTES);
     expect(readFileSync(await store.pathOf(DIGEST))).toEqual(BYTES);
     expect(await store.has(DIGEST)).toBe(true);
     expect(await store.has('0'.repeat(64))).toBe(false);
+    const none = await store.putBytes(Buffer.alloc(0));
+    writeFileSync(join(folder, 'none'), '');
+    expect(await store.putFile(join(folder, 'none'))).toEqual({ digest: none, bytes: 0 });
+    expect(readFileSync(await store.pathOf(none))).toHaveLength(0);
   });
 
   it('names the source that is missing, and leaves nothing', async () => {
     await expect(store.putFile(join(folder, 'nothing'))).rejects.toThrow(/ENOENT.*nothing/);
-    expect(everything()).toEqual([]);
+    expect(await names()).toEqual([]);
   });
 
-  it('replaces a file that was cut off', async () => {
+  it('replaces what was cut off', async () => {
     await store.putBytes(BYTES);
-    overwrite(DIGEST, BYTES.subarray(0, 5));
+    await overwrite(DIGEST, BYTES.subarray(0, 5));
     await store.putBytes(BYTES);
     expect(Buffer.from(await store.getBytes(DIGEST))).toEqual(BYTES);
   });
 
-  it('deletes for good, also twice, and takes the same bytes again', async () => {
+  it('says that an artifact is missing, also after it was removed', async () => {
+    await expect(store.pathOf(DIGEST)).rejects.toBeInstanceOf(ArtifactMissing);
+    await expect(store.getBytes(DIGEST)).rejects.toBeInstanceOf(ArtifactMissing);
     await store.putBytes(BYTES);
     await store.pathOf(DIGEST);
     await store.remove(DIGEST);
     await store.remove(DIGEST);
-    expect(everything()).toEqual([]);
     await expect(store.pathOf(DIGEST)).rejects.toBeInstanceOf(ArtifactMissing);
-    expect(await store.putBytes(BYTES)).toBe(DIGEST);
-    expect(readFileSync(await store.pathOf(DIGEST))).toEqual(BYTES);
-    await expect(store.remove('../x')).rejects.toThrow(/no sha256 digest/);
-  });
-});
-
-describe('reading', () => {
-  it('says that an artifact is missing', async () => {
-    await expect(store.pathOf(DIGEST)).rejects.toBeInstanceOf(ArtifactMissing);
-    await expect(store.getBytes(DIGEST)).rejects.toBeInstanceOf(ArtifactMissing);
+    expect(await names()).toEqual([]);
   });
 
   const flipped = Buffer.from(BYTES);
@@ -107,20 +151,11 @@ describe('reading', () => {
     ['truncated', BYTES.subarray(0, 7)],
     ['empty', Buffer.alloc(0)],
     ['flipped', flipped],
-  ])('detects a %s file', async (_name, bytes) => {
+  ])('detects %s bytes', async (_name, bytes) => {
     await store.putBytes(BYTES);
-    overwrite(DIGEST, bytes);
+    await overwrite(DIGEST, bytes);
     await expect(store.pathOf(DIGEST)).rejects.toBeInstanceOf(ArtifactCorrupt);
     await expect(store.getBytes(DIGEST)).rejects.toBeInstanceOf(ArtifactCorrupt);
-  });
-
-  it('detects a file that was swapped after it had been verified, with its times set back', async () => {
-    await store.putBytes(BYTES);
-    await store.pathOf(DIGEST);
-    const { atime, mtime } = statSync(place(DIGEST));
-    overwrite(DIGEST, flipped);
-    utimesSync(place(DIGEST), atime, mtime);
-    await expect(store.pathOf(DIGEST)).rejects.toBeInstanceOf(ArtifactCorrupt);
   });
 
   it.each(['../../etc/passwd', '', `${'a'.repeat(63)}/`, 'A'.repeat(64)])(
@@ -130,6 +165,127 @@ describe('reading', () => {
       await expect(store.has(digest)).rejects.toThrow(/no sha256 digest/);
     },
   );
+
+  it('can be probed, which leaves nothing', async () => {
+    await store.probe();
+    expect(await names()).toEqual([]);
+  });
+});
+
+describe('in a directory', () => {
+  it('what is there is not written again', async () => {
+    await store.putBytes(BYTES);
+    const { ino } = statSync(place(DIGEST));
+    await store.putBytes(BYTES);
+    expect(statSync(place(DIGEST)).ino).toBe(ino);
+  });
+
+  it('detects a file that was swapped after it had been verified, with its times set back', async () => {
+    await store.putBytes(BYTES);
+    await store.pathOf(DIGEST);
+    const { atime, mtime } = statSync(place(DIGEST));
+    chmodSync(place(DIGEST), 0o644);
+    writeFileSync(place(DIGEST), BYTES.toString().replace('the', 'THE'));
+    utimesSync(place(DIGEST), atime, mtime);
+    await expect(store.pathOf(DIGEST)).rejects.toBeInstanceOf(ArtifactCorrupt);
+  });
+});
+
+describe('on S3', () => {
+  const filled = (byte: number): Buffer => Buffer.alloc(1_000, byte);
+  beforeEach(() => {
+    prefix = `p-${randomUUID()}`;
+  });
+
+  it('a path is served from this disk when the server is away, and mended when the disk is wrong', async () => {
+    const one = await onS3(2 ** 30);
+    await one.putBytes(BYTES);
+    const path = await one.pathOf(DIGEST);
+    const s3 = { region: 'us-east-1', endpoint: 'http://127.0.0.1:9' };
+    const away = await openS3Store({
+      ...{ bucket: lake.bucket, prefix, client: createS3Client(s3), cache: join(folder, 'cache'), cacheBytes: 2 ** 30 },
+    });
+    expect(readFileSync(await away.pathOf(DIGEST))).toEqual(BYTES);
+    await expect(away.has(DIGEST)).rejects.toThrow(/artifact store s3:.*ECONNREFUSED/);
+    chmodSync(path, 0o644);
+    writeFileSync(path, 'other bytes');
+    expect(readFileSync(await one.pathOf(DIGEST))).toEqual(BYTES);
+  });
+
+  it('the disk keeps what was used last, within its bound, and nothing that was just given out goes', async () => {
+    let now = Date.now();
+    const one = await onS3(2_500, () => now);
+    const digests = await Promise.all([1, 2, 3, 4].map((byte) => one.putBytes(filled(byte))));
+    const [first = '', second = '', third = '', fourth = ''] = digests;
+    const kept = (digest: string): boolean =>
+      existsSync(join(folder, 'cache', 'sha256', digest.slice(0, 2), digest.slice(2)));
+    await one.pathOf(first);
+    now += 1_000;
+    await one.pathOf(second);
+    now += 1_000;
+    await one.pathOf(third);
+    expect(digests.map(kept)).toEqual([true, true, true, false]);
+    now += 2 * 3_600_000;
+    await one.pathOf(first);
+    await one.pathOf(fourth);
+    expect(digests.map(kept)).toEqual([true, false, false, true]);
+    expect(readFileSync(await one.pathOf(second))).toEqual(filled(2));
+  });
+
+  it('a large file goes in parts, and is one object', async () => {
+    const path = join(folder, 'large');
+    writeFileSync(path, Buffer.alloc(11 * 2 ** 20, 'refit'));
+    const client = createS3Client(lake.settings, { singleBytes: 2 ** 20, partBytes: 5 * 2 ** 20 });
+    const one = await openS3Store({
+      ...{ bucket: lake.bucket, prefix, client, cache: join(folder, 'cache'), cacheBytes: 2 ** 30 },
+    });
+    const { digest, bytes } = await one.putFile(path);
+    expect(await lake.client.head(lake.bucket, keyOf(digest))).toEqual({ bytes });
+    expect(statSync(await one.pathOf(digest)).size).toBe(bytes);
+    await one.remove(digest);
+  });
+
+  it('says what is wrong with the bucket or the address', async () => {
+    const client = lake.client;
+    const none = await openS3Store({ bucket: 'no-such-bucket', prefix: '', client, cache: folder, cacheBytes: 1 });
+    await expect(none.probe()).rejects.toThrow(/s3:\/\/no-such-bucket.*NoSuchBucket.*create the bucket/);
+  });
+
+  it('signs as AWS says', () => {
+    // The examples of AWS's documentation of signature version 4 for S3.
+    const credentials = {
+      accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
+      secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
+    };
+    const empty = createHash('sha256').digest('hex');
+    const base = {
+      method: 'GET',
+      host: 'examplebucket.s3.amazonaws.com',
+      path: '/',
+      query: {},
+      headers: {},
+      payload: empty,
+    };
+    const signatureOf = (request: Partial<SignedRequest>): string =>
+      signed({ ...base, ...request }, credentials, 'us-east-1', new Date('2013-05-24T00:00:00Z')).authorization?.slice(
+        -64,
+      ) ?? '';
+    expect(signatureOf({ path: '/test.txt', headers: { range: 'bytes=0-9' } })).toBe(
+      'f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41',
+    );
+    expect(signatureOf({ query: { lifecycle: '' } })).toBe(
+      'fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543',
+    );
+    expect(signatureOf({ query: { 'max-keys': '2', prefix: 'J' } })).toBe(
+      '34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7',
+    );
+    const put = {
+      ...{ method: 'PUT', path: '/test%24file.text' },
+      headers: { date: 'Fri, 24 May 2013 00:00:00 GMT', 'x-amz-storage-class': 'REDUCED_REDUNDANCY' },
+      payload: createHash('sha256').update('Welcome to Amazon S3.').digest('hex'),
+    };
+    expect(signatureOf(put)).toBe('98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd');
+  });
 });
 
 describe('a fault', () => {

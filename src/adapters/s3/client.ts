@@ -48,7 +48,7 @@ const RETRY_MS = 200;
 /** Without a byte in either direction. */
 const SILENCE_MS = 30_000;
 const ERROR_BYTES = 65_536;
-/** One request up to here: it is the largest that every server takes. */
+/** One request up to here; what is larger goes in parts, of which each can be sent again. */
 const SINGLE_BYTES = 512 * 2 ** 20;
 const PART_BYTES = 64 * 2 ** 20;
 const MAX_PARTS = 10_000;
@@ -101,7 +101,11 @@ async function send(outgoing: ClientRequest, body: S3Body | undefined): Promise<
   else await pipeline(createReadStream(body.path, { start: body.start, end: body.end - 1 }), outgoing);
 }
 
-export function createS3Client(settings: S3Settings): S3Client {
+/** @param sizes from when on a file goes in parts, and how large these are (at least 5 MiB), in bytes */
+export function createS3Client(
+  settings: S3Settings,
+  sizes = { singleBytes: SINGLE_BYTES, partBytes: PART_BYTES },
+): S3Client {
   const { region, endpoint } = settings;
 
   /** Bucket in the path at an endpoint of one's own, in the host at AWS, as each wants it. */
@@ -189,7 +193,7 @@ export function createS3Client(settings: S3Settings): S3Client {
     const started = await call({ method: 'POST', bucket, key, query: { uploads: '' } });
     const [uploadId = ''] = textsOf(await textOf(started, ERROR_BYTES), 'UploadId');
     try {
-      const size = Math.max(PART_BYTES, Math.ceil(file.bytes / MAX_PARTS));
+      const size = Math.max(sizes.partBytes, Math.ceil(file.bytes / MAX_PARTS));
       const whole = createHash('sha256');
       const tags: string[] = [];
       for (let start = 0; start < file.bytes; start += size) {
@@ -245,7 +249,7 @@ export function createS3Client(settings: S3Settings): S3Client {
       );
     },
     async putFile(bucket, key, file, create) {
-      if (file.bytes > SINGLE_BYTES) return putParts(bucket, key, file, create);
+      if (file.bytes > sizes.singleBytes) return putParts(bucket, key, file, create);
       const body = { path: file.path, start: 0, end: file.bytes };
       return outcome(
         await done({ method: 'PUT', bucket, key, body, payload: file.digest, headers: condition(create) }, [EXISTS]),

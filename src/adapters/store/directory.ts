@@ -44,7 +44,7 @@ async function digestOfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-class DirectoryStore implements ArtifactStore {
+export class DirectoryStore implements ArtifactStore {
   /** What was verified in this process, by the identity of the file: one that was changed or swapped is read again. */
   readonly #verified = new Map<string, string>();
 

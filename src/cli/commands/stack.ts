@@ -36,7 +36,11 @@ export function stackCommands(program: Command, { settings, exit }: Context): vo
     .option(...JSON_OPTION)
     .action(async ({ json }) => {
       const { describeRegistry } = await import('../../adapters/registry/index.ts');
-      const checks = await doctor(settings, () => describeRegistry(settings.databaseUrl.reveal()));
+      const { describeStore } = await import('../../adapters/store/index.ts');
+      const checks = await doctor(settings, {
+        registry: () => describeRegistry(settings.databaseUrl.reveal()),
+        store: () => describeStore(settings),
+      });
       const rows = checks.map((check) => [check.name, check.ok ? 'ok' : 'failed', check.detail, check.mend ?? '']);
       if (json) printJson(checks);
       else print(table(['check', 'state', 'detail', 'how to mend it'], rows));
