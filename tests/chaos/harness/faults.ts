@@ -152,8 +152,13 @@ export async function injectFaults(options: ChaosOptions, stack: ChaosStack, ran
     restarts.set(server, after);
     return after;
   };
-  const stop = async (part: Part): Promise<void> => {
-    if (stopped.has(part) || !part.signal('SIGSTOP')) return;
+  /** Stops one that runs: another where the drawn one was killed a moment ago. */
+  const stop = async (): Promise<void> => {
+    const candidates = stack.parts.filter((one) => one.kind !== 'serve');
+    const first = candidates.indexOf(random.pick(candidates));
+    const drawn = [...candidates.slice(first), ...candidates.slice(0, first)];
+    const part = drawn.find((one) => !stopped.has(one) && one.signal('SIGSTOP'));
+    if (!part) return;
     stopped.add(part);
     figures.stops += 1;
     await sleep(STOP_MS[part.kind]);
@@ -165,7 +170,7 @@ export async function injectFaults(options: ChaosOptions, stack: ChaosStack, ran
     await sleep(Math.max(0, startedMs + fault.atSeconds * 1_000 - Date.now()));
     const part = random.pick(stack.parts);
     if (fault.what === 'kill') kill(part);
-    if (fault.what === 'stop') underWay.push(stop(random.pick(stack.parts.filter((one) => one.kind !== 'serve'))));
+    if (fault.what === 'stop') underWay.push(stop());
     if (fault.what === 'kafka') underWay.push(restart(stack.kafka, 'kafka'));
     if (fault.what === 'temporal') underWay.push(restart(stack.temporal, 'temporal'));
     if (fault.what === 'all') {
