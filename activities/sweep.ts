@@ -8,12 +8,13 @@ import { durationMs } from '../src/contracts/duration.ts';
 import type { SweepResult } from '../src/contracts/messages.ts';
 import { judgeSweep } from '../src/domain/drift.ts';
 import { metricDirection } from '../src/domain/statistics/scored.ts';
-import type { DriftReport } from '../src/ports/data.ts';
-import type { SweepRecord, VersionRecord } from '../src/ports/registry.ts';
+import { DataProblem, type DriftReport } from '../src/ports/data.ts';
+import type { SkewRecord, SweepRecord, VersionRecord } from '../src/ports/registry.ts';
 import { readJson } from '../src/ports/store.ts';
 import { presentPath } from './artifacts.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
+import { joinsWithFiles } from './joins.ts';
 import type { Ports } from './ports.ts';
 
 export type SweepActivities = ReturnType<typeof createSweepActivities>;
@@ -75,11 +76,74 @@ export function createSweepActivities({ registry, store, drift, engine, notifier
     );
   }
 
+  /** What was served beside what the raw data says by now. Data that does not fit is a finding, no failure of the sweep. */
+  async function skewOf(
+    champion: VersionRecord,
+    wanted: NonNullable<NonNullable<ModelDocument['monitoring']>['skew']>,
+    endMs: number,
+  ): Promise<SkewRecord> {
+    const bundle = await readJson<BundleManifest>(store, champion.bundleDigest);
+    const { dataset } = await readJson<SnapshotManifest>(store, champion.snapshot);
+    const since = new Date(endMs - durationMs(wanted.lookback)).toISOString();
+    const end = new Date(endMs).toISOString();
+    const version = await registry.latestDatasetVersion(dataset);
+    const base = {
+      ...{ since, datasetVersion: version?.version ?? 0, maxShare: wanted.max_share },
+      ...{ rows: 0, differing: 0, skewed: false, features: [] },
+    };
+    if (bundle.idColumn === null || version === undefined)
+      return { ...base, problem: `dataset ${dataset} has no ${version === undefined ? 'version' : 'id column'}` };
+    const present = (digest: string): Promise<string> => presentPath({ store, registry }, digest);
+    try {
+      const logged = await registry.sinkFiles(champion.model, since, end);
+      const report = await drift.skew({
+        ...{ model: champion.model, version: champion.version, windowStart: since, windowEnd: end },
+        files: await Promise.all(logged.map((file) => present(file.digest))),
+        featuresSql: Buffer.from(await store.getBytes(bundle.featuresSql)).toString('utf8'),
+        ...{ source: bundle.source, features: bundle.features, idColumn: bundle.idColumn },
+        data: await Promise.all(version.manifest.files.map((file) => present(file.digest))),
+        joins: await joinsWithFiles({ store, registry }, bundle.joins ?? [], new Map()),
+      });
+      const features = report.features.filter(({ differing }) => differing > 0);
+      return {
+        ...base,
+        ...{ rows: report.rows, differing: report.differing },
+        skewed: report.rows > 0 && report.differing / report.rows > wanted.max_share,
+        features: [...features].sort((left, right) => right.differing - left.differing),
+        problem: null,
+      };
+    } catch (error) {
+      if (!(error instanceof DataProblem)) throw error;
+      return { ...base, problem: error.message };
+    }
+  }
+
+  /** Told once for each sweep that finds it: the id is that of its window. */
+  async function raiseSkew(model: string, { version, windowEnd, skew }: SweepRecord): Promise<void> {
+    if (!skew?.skewed) return;
+    const [worst] = skew.features;
+    const share = ((100 * skew.differing) / skew.rows).toFixed(1);
+    const text =
+      `version ${version} was served other features than the data gives: ${skew.differing} of ${skew.rows} predictions (${share} %), ` +
+      `most of all ${worst?.name ?? 'none'} (${worst?.differing ?? 0}); see refit drift skew ${model}`;
+    const data = {
+      version,
+      rows: skew.rows,
+      differing: skew.differing,
+      features: skew.features.map(({ name }) => name),
+      text,
+    };
+    const at = surroundings.now().toISOString();
+    await registry.emit({ model, type: 'alert.raised', id: `alert.raised:${model}:skew:${windowEnd}`, data, at });
+    await notifier.notify({ model, event: 'alert.raised', text });
+  }
+
   async function judge(
     champion: VersionRecord,
     document: ModelDocument,
     window: Window,
     report: DriftReport,
+    skew: SkewRecord | null,
   ): Promise<SweepRecord> {
     const { monitoring, retraining } = document;
     const metric = champion.metric;
@@ -120,6 +184,7 @@ export function createSweepActivities({ registry, store, drift, engine, notifier
         report.performance === null
           ? null
           : { metric: metric.name, value: report.performance, reference: metric.value, rows: report.labelled },
+      ...(skew === null ? {} : { skew }),
       at: surroundings.now().toISOString(),
     };
   }
@@ -140,7 +205,10 @@ export function createSweepActivities({ registry, store, drift, engine, notifier
       const { monitoring } = document;
       const window = { startMs: windowEndMs - durationMs(monitoring.window), endMs: windowEndMs };
       const report = await beating(() => detect(champion, monitoring, window));
-      const record = await registry.recordSweep(await judge(champion, document, window, report));
+      const { skew: wanted } = monitoring;
+      const skew = wanted === undefined ? null : await beating(() => skewOf(champion, wanted, windowEndMs));
+      const record = await registry.recordSweep(await judge(champion, document, window, report, skew));
+      await raiseSkew(model, record);
       if (record.verdict === 'confirmed')
         await notifier.notify({
           model,

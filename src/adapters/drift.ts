@@ -7,37 +7,11 @@ import type { DriftDetector, DriftReport, DriftRequest } from '../ports/data.ts'
 import { columnsOf } from './duckdb/convert.ts';
 import { rawFeature } from './duckdb/features.ts';
 import { driftOf } from './duckdb/histograms.ts';
-import { type Cell, parquetOf, quoteName, quoteText, type Session, withSession } from './duckdb/session.ts';
+import { readLog } from './duckdb/logged-rows.ts';
+import { type Cell, parquetOf, type Session, withSession } from './duckdb/session.ts';
 import { sourceItems } from './duckdb/source.ts';
 import { relationOf } from './duckdb/sql-text.ts';
-import { castText } from './duckdb/types.ts';
-
-/** How a value stands in the log's JSON. */
-const JSON_TYPES: Readonly<Record<ColumnType, string>> = {
-  float64: 'DOUBLE',
-  int64: 'BIGINT',
-  string: 'VARCHAR',
-  bool: 'BOOLEAN',
-  timestamp: 'VARCHAR',
-};
-
-/** Table `log`: answers of this version in the window, with their source columns back in their types. */
-async function readLog(session: Session, request: DriftRequest): Promise<number> {
-  const shape = JSON.stringify(Object.fromEntries(request.source.map(({ name, type }) => [name, JSON_TYPES[type]])));
-  const fields = request.source.map(
-    ({ name, type }) => `${castText(`struct_extract(parsed, ${quoteText(name)})`, type)} AS ${quoteName(name)}`,
-  );
-  await session.run(`
-    CREATE TEMP TABLE log AS SELECT __id, __output, ${fields.join(', ')} FROM (
-      SELECT id AS __id, output AS __output, json_transform(CAST(source AS JSON), ${quoteText(shape)}) AS parsed
-      FROM ${parquetOf(request.files)}
-      WHERE model = ${quoteText(request.model)} AND version = ${request.version} AND role IN ('champion', 'canary') AND error IS NULL
-        AND CAST(time AS TIMESTAMP) >= CAST(${quoteText(request.windowStart)} AS TIMESTAMP)
-        AND CAST(time AS TIMESTAMP) < CAST(${quoteText(request.windowEnd)} AS TIMESTAMP)
-    )`);
-  const [row] = await session.rows('SELECT count(*) AS rows FROM log');
-  return Number(row?.rows ?? 0);
-}
+import { skewOf } from './skew.ts';
 
 /** Table `NAME` of the raw features of a relation with the source columns. */
 async function featuresOf(session: Session, request: DriftRequest, relation: string, name: string): Promise<void> {
@@ -117,6 +91,7 @@ function comparable(reference: readonly SourceColumn[], current: readonly Source
 
 export const createDriftDetector = (): DriftDetector => ({
   detect,
+  skew: skewOf,
   async compare(reference, current, threshold) {
     const columns = comparable(await columnsOf(reference), await columnsOf(current));
     return withSession({ files: [reference, current] }, (session) =>

@@ -334,6 +334,19 @@ export const modelSchema = z.strictObject({
           min_labels: z.int().positive().default(300),
         })
         .prefault({}),
+      skew: z
+        .strictObject({
+          max_share: share
+            .default(0.01)
+            .describe(
+              'Share of predictions with another feature than the raw data gives, from which an alert is raised',
+            ),
+          lookback: durationSchema
+            .default('7d')
+            .describe('How far back predictions are compared, since the raw data comes after them'),
+        })
+        .optional()
+        .describe('Compares what was served with what the dataset has for the same ids, in each sweep; needs `id`'),
     })
     .optional(),
   retraining: z

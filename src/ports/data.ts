@@ -4,7 +4,7 @@ import type { CsvDialect, Expectation } from '../contracts/documents.ts';
 import type { Comparison, Evaluation } from '../contracts/evaluation.ts';
 import type { DataFormat, Metric, Task } from '../contracts/values.ts';
 import type { LookupSpec } from '../domain/joins.ts';
-import type { FeatureDrift } from './registry.ts';
+import type { FeatureDrift, FeatureSkew } from './registry.ts';
 
 export interface ConvertRequest {
   readonly path: string;
@@ -293,8 +293,27 @@ export interface DriftReport {
   /** The deciding metric on labelled rows; null when undefined on them. */
   readonly performance: number | null;
 }
+export interface SkewRequest
+  extends Pick<
+    DriftRequest,
+    'files' | 'model' | 'version' | 'windowStart' | 'windowEnd' | 'featuresSql' | 'source' | 'features'
+  > {
+  /** Parquet files of the dataset version, oldest first. */
+  readonly data: readonly string[];
+  readonly idColumn: string;
+  readonly joins: readonly JoinInput[];
+}
+export interface SkewReport {
+  /** Predictions whose raw data has arrived. */
+  readonly rows: number;
+  /** Those of which at least one feature differs. */
+  readonly differing: number;
+  readonly features: readonly FeatureSkew[];
+}
 export interface DriftDetector {
   detect(request: DriftRequest): Promise<DriftReport>;
+  /** Features of logged predictions beside those that the raw data of their ids gives. @throws DataProblem */
+  skew(request: SkewRequest): Promise<SkewReport>;
   /** Two files of data, column by column. */
   compare(reference: string, current: string, threshold: number): Promise<readonly FeatureDrift[]>;
 }

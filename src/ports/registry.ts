@@ -663,6 +663,32 @@ export interface FeatureDrift {
   readonly drifted: boolean;
 }
 
+/** A feature as it was served beside what the raw data gives for the same ids. */
+export interface FeatureSkew {
+  readonly name: string;
+  readonly rows: number;
+  readonly differing: number;
+  /** Largest absolute difference of numbers; null for others, or where nothing differs. */
+  readonly largest: number | null;
+  /** Values as texts, the largest differences first. */
+  readonly examples: readonly { readonly id: string; readonly served: string; readonly recomputed: string }[];
+}
+
+/** Training-serving skew at the time of a sweep. */
+export interface SkewRecord {
+  /** From when on predictions were compared. */
+  readonly since: string;
+  readonly datasetVersion: number;
+  readonly rows: number;
+  readonly differing: number;
+  readonly maxShare: number;
+  readonly skewed: boolean;
+  /** Features that differ anywhere, the most rows first. */
+  readonly features: readonly FeatureSkew[];
+  /** Why it could not be looked for; null where it could. */
+  readonly problem: string | null;
+}
+
 export interface SweepRecord {
   readonly model: string;
   readonly windowStart: string;
@@ -680,6 +706,8 @@ export interface SweepRecord {
     readonly reference: number;
     readonly rows: number;
   } | null;
+  /** Absent without `monitoring.skew`, and in sweeps of earlier releases. */
+  readonly skew?: SkewRecord;
   readonly at: string;
 }
 

@@ -74,6 +74,8 @@ function checkDatasetUse(model: ModelDocument, dataset: DatasetDocument, report:
       'warning',
     );
   }
+  if (dataset.id === undefined && model.monitoring?.skew)
+    report(['monitoring', 'skew'], `predictions are compared by id, and dataset ${dataset.name} names no \`id\``);
   if (model.split.type === 'random' && dataset.id === undefined && model.split.group === undefined) {
     report(
       ['split'],

@@ -89,6 +89,7 @@ function fakeEvaluator(behaviours: Behaviours): Evaluator {
 }
 
 const drift: DriftDetector = {
+  skew: async () => ({ rows: 0, differing: 0, features: [] }),
   detect: async () => ({ rows: 0, labelled: 0, features: [], performance: null }),
   compare: unused('compare'),
 };

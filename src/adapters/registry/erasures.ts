@@ -10,6 +10,7 @@ import type {
   ErasureReport,
   RunRecord,
   SinkFile,
+  SweepRecord,
 } from '../../ports/registry.ts';
 import type { Database, Row, Session } from './database.ts';
 import { versionRecord } from './datasets.ts';
@@ -174,6 +175,31 @@ async function redact(
   }
 }
 
+/** Examples of skew name rows. */
+async function redactSkew(db: Session, models: readonly string[], ids: ReadonlySet<string>): Promise<void> {
+  for (const model of models) {
+    const rows = await db.all(
+      `SELECT window_end, record FROM sweeps WHERE model = ? AND record LIKE '%"skew"%'`,
+      model,
+    );
+    for (const row of rows) {
+      const sweep = json<SweepRecord>(row, 'record');
+      if (!sweep.skew?.features.some(({ examples }) => examples.some(({ id }) => ids.has(id)))) continue;
+      const features = sweep.skew.features.map((one) => ({
+        ...one,
+        examples: one.examples.filter(({ id }) => !ids.has(id)),
+      }));
+      const left = JSON.stringify({ ...sweep, skew: { ...sweep.skew, features } });
+      await db.run(
+        'UPDATE sweeps SET record = ? WHERE model = ? AND window_end = ?',
+        left,
+        model,
+        text(row, 'window_end'),
+      );
+    }
+  }
+}
+
 export function createErasures(db: Database): ErasureRegistry {
   return {
     requestErasure: (input) => db.transaction((tx) => request(tx, input)),
@@ -215,7 +241,11 @@ export function createErasures(db: Database): ErasureRegistry {
         return row ? int(row, 'erasure') : undefined;
       }),
     eraseLabels: (models, ids) => db.transaction((tx) => eraseLabels(tx, models, new Set(ids))),
-    redact: (dataset, models, ids) => db.transaction((tx) => redact(tx, dataset, models, new Set(ids))),
+    redact: (dataset, models, ids) =>
+      db.transaction(async (tx) => {
+        await redact(tx, dataset, models, new Set(ids));
+        await redactSkew(tx, models, new Set(ids));
+      }),
     allSinkFiles: (model) =>
       db.read(async (tx) =>
         (
