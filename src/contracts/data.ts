@@ -71,7 +71,7 @@ export interface ColumnProfile {
   readonly type: ColumnType;
   readonly nulls: number;
   readonly notFinite: number;
-  /** Exact, unless `estimated`: then by HyperLogLog, within a few percent. */
+  /** Exact, unless `estimated`: then by HyperLogLog, within about a fifth. */
   readonly distinct: { readonly values: number; readonly estimated: boolean };
   /** Numbers; times as ISO 8601; null for texts, whose least and greatest are often someone's name. */
   readonly min: number | string | null;

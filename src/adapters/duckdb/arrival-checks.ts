@@ -7,8 +7,9 @@ import type { CheckFailure, SourceColumn } from '../../contracts/data.ts';
 import type { Expectation } from '../../contracts/documents.ts';
 import { durationMs } from '../../contracts/duration.ts';
 import type { CheckRequest } from '../../ports/data.ts';
-import { type ColumnCounts, columnFindings, columnItems, duplicateColumns } from './column-checks.ts';
+import { columnFindings, columnItems, countsOf, duplicateColumns } from './column-checks.ts';
 import { columnNamed, isNumeric, noColumn, percent, plural, type Question, questionOf } from './expectations.ts';
+import { factsOf } from './parquet-facts.ts';
 import { likeReference } from './reference-check.ts';
 import { type Cell, messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { SQL_TYPES, typedRelation } from './types.ts';
@@ -82,9 +83,12 @@ function freshness(arrival: Arrival, { max_age }: OneOf<'freshness'>, newestMs: 
 }
 
 /** Values of a column that come again, within the arrival or in a partition that stays. */
-async function repeated({ session, request, rows }: Arrival, column: SourceColumn, within: number) {
+async function repeated({ session, request, rows }: Arrival, column: SourceColumn, hashed: number) {
   const findings: Finding[] = [];
   const name = quoteName(column.name);
+  const [exact] =
+    hashed > 0 ? await session.rows(`SELECT count(${name}) - count(DISTINCT ${name}) AS count FROM data`) : [];
+  const within = Number(exact?.count ?? 0);
   if (within > 0) {
     findings.push({
       detail: `${plural(within, 'row')} repeat a value of ${column.name}, ${percent(within, rows)} of the rows`,
@@ -172,6 +176,7 @@ export function checkArrival(request: CheckRequest): Promise<readonly CheckFailu
     await session.run(
       `CREATE TEMP VIEW data AS SELECT * FROM ${await typedRelation(session, request.files, request.columns)}`,
     );
+    const facts = await factsOf(session, request.files);
     const failures: CheckFailure[] = [];
     const fail = (expectation: Expectation, column: string | null, finding: Finding): void => {
       failures.push({ check: expectation.type, column, severity: expectation.severity, ...finding });
@@ -183,7 +188,8 @@ export function checkArrival(request: CheckRequest): Promise<readonly CheckFailu
       if (expectation.type === 'unique') {
         const column = columnNamed(request.columns, expectation.column);
         const name = quoteName(expectation.column);
-        const count = `count(${name}) - count(DISTINCT ${name})`;
+        // Equal values have equal hashes; where hashes repeat, the values are counted.
+        const count = `count(${name}) - count(DISTINCT hash(${name})) FILTER (${name} IS NOT NULL)`;
         if (column)
           asked.push({ expectation, question: { count, violation: null, column: column.name, judge: () => null } });
         else
@@ -192,7 +198,7 @@ export function checkArrival(request: CheckRequest): Promise<readonly CheckFailu
             examples: [],
           });
       } else if (isPlain(expectation)) {
-        const question = await questionOf(session, expectation, request.columns);
+        const question = await questionOf(session, expectation, request.columns, facts);
         if (typeof question === 'string') fail(expectation, columnOf(expectation), { detail: question, examples: [] });
         else asked.push({ expectation, question });
       }
@@ -201,7 +207,7 @@ export function checkArrival(request: CheckRequest): Promise<readonly CheckFailu
     const items = [
       'count(*) AS rows',
       `${time === undefined ? 'NULL' : `epoch_ms(max(${quoteName(time.name)}))`} AS newest`,
-      ...columnItems(request.columns),
+      ...columnItems(request.columns, facts),
     ];
     const { row, broken } = await ask(
       session,
@@ -243,10 +249,10 @@ export function checkArrival(request: CheckRequest): Promise<readonly CheckFailu
           fail(expectation, column, finding);
       }
     }
-    const counts: ColumnCounts = { rows, row };
+    const counts = countsOf(request.columns, facts, row);
     const examples = (column: string, violation: string) => examplesOf(session, request, column, violation);
-    failures.push(...(await columnFindings(request, counts, examples)));
-    failures.push(...(await duplicateColumns(session, request.columns, counts)));
+    failures.push(...(await columnFindings(request, rows, counts, examples)));
+    failures.push(...(await duplicateColumns(session, request.columns, rows, counts)));
     return failures;
   });
 }

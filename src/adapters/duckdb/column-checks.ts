@@ -2,31 +2,68 @@
 import type { CheckFailure, ColumnProfile, SourceColumn } from '../../contracts/data.ts';
 import type { CheckRequest } from '../../ports/data.ts';
 import { percent, plural } from './expectations.ts';
+import type { FileFacts } from './parquet-facts.ts';
 import { type Cell, parquetOf, quoteName, type Session, withSession } from './session.ts';
 
+/** What is counted of a column. */
 export interface ColumnCounts {
-  readonly rows: number;
-  /** The row that `columnItems` selects. */
-  readonly row: Readonly<Record<string, Cell>>;
+  readonly known: number;
+  /** As text; null without a value. */
+  readonly least: string | null;
+  readonly greatest: string | null;
+  readonly notFinite: number;
 }
+
+const NOTHING: ColumnCounts = { known: 0, least: null, greatest: null, notFinite: 0 };
 
 type Examples = (column: string, violation: string) => Promise<readonly string[]>;
 
-/** Aggregates of column i: `k` known values, `s` whether all are the same, `v` the least, `f` those that are not finite, `h` a hash of all. */
-export const columnItems = (columns: readonly SourceColumn[]): readonly string[] =>
+/** Aggregates of column i that the footers do not tell: `k` known values, `v` and `z` the least and the greatest, `f` not finite. */
+export const columnItems = (columns: readonly SourceColumn[], { columns: told }: FileFacts): readonly string[] =>
   columns.flatMap(({ name, type }, index) => {
     const column = quoteName(name);
+    const facts = told.get(name.toLowerCase());
+    // Where the least is told of a number, all are finite.
+    if (facts && (facts.known === 0 || facts.least !== null)) return [];
     return [
       `count(${column}) AS k${index}`,
-      `min(${column}) = max(${column}) AS s${index}`,
       `CAST(min(${column}) AS VARCHAR) AS v${index}`,
+      `CAST(max(${column}) AS VARCHAR) AS z${index}`,
       ...(type === 'float64' ? [`count(*) FILTER (NOT isfinite(${column})) AS f${index}`] : []),
-      `CAST(bit_xor(hash(${column})) AS VARCHAR) AS h${index}`,
     ];
   });
 
+/** What the footers tell of each column, and what the row that `columnItems` selects adds. */
+export const countsOf = (
+  columns: readonly SourceColumn[],
+  { columns: told }: FileFacts,
+  row: Readonly<Record<string, Cell>>,
+): readonly ColumnCounts[] =>
+  columns.map(({ name, type }, index) => {
+    const facts = told.get(name.toLowerCase());
+    if (facts && (facts.known === 0 || facts.least !== null)) {
+      // Numbers are ordered as numbers: their texts are not.
+      const isNumber = type === 'float64' || type === 'int64';
+      const { known, range } = facts;
+      if (!isNumber) return { known, least: facts.least, greatest: facts.greatest, notFinite: 0 };
+      return {
+        ...{
+          known,
+          least: range ? String(range.low) : null,
+          greatest: range ? String(range.high) : null,
+          notFinite: 0,
+        },
+      };
+    }
+    const text = (value: Cell | undefined): string | null => (typeof value === 'string' ? value : null);
+    return {
+      ...{ known: Number(row[`k${index}`] ?? 0), notFinite: Number(row[`f${index}`] ?? 0) },
+      ...{ least: text(row[`v${index}`]), greatest: text(row[`z${index}`]) },
+    };
+  });
+
 /** Whether the version before has this one value only. */
-function isSameOne({ distinct, top, min, type }: ColumnProfile, value: Cell | undefined): boolean {
+function isSameOne({ distinct, top, min, type }: ColumnProfile, value: string | null): boolean {
   if (distinct.values !== 1) return false;
   const [only] = top;
   if (only) return only.value === value;
@@ -35,7 +72,8 @@ function isSameOne({ distinct, top, min, type }: ColumnProfile, value: Cell | un
 
 export async function columnFindings(
   request: CheckRequest,
-  { rows, row }: ColumnCounts,
+  rows: number,
+  counts: readonly ColumnCounts[],
   examples: Examples,
 ): Promise<readonly CheckFailure[]> {
   const failures: CheckFailure[] = [];
@@ -50,7 +88,7 @@ export async function columnFindings(
   };
   const isKey = (name: string, key: string | null): boolean => name.toLowerCase() === key?.toLowerCase();
   for (const [index, { name, type }] of request.columns.entries()) {
-    const known = Number(row[`k${index}`] ?? 0);
+    const { known, least, greatest, notFinite: wrong } = counts[index] ?? NOTHING;
     const before = request.before?.columns.find((column) => column.name === name);
     const isTime = isKey(name, request.timeColumn);
     const counted = { count: rows - known, share: (rows - known) / Math.max(1, rows) };
@@ -69,7 +107,6 @@ export async function columnFindings(
       );
       continue;
     }
-    const wrong = Number(row[`f${index}`] ?? 0);
     if (type === 'float64' && wrong > 0) {
       const all = wrong === known;
       const detail = all
@@ -91,8 +128,8 @@ export async function columnFindings(
         counted,
       );
     // One value in a partition is no news where the others differ.
-    const isOne = row[`s${index}`] === true && known === rows && rows > 1;
-    if (isOne && !isTime && (before === undefined || isSameOne(before, row[`v${index}`])))
+    const isOne = least !== null && least === greatest && known === rows && rows > 1 && wrong === 0;
+    if (isOne && !isTime && (before === undefined || isSameOne(before, least)))
       fail('constant_column', name, 'warn', `${name} has one value in all ${plural(rows, 'row')}`, {
         examples: await examples(name, 'true'),
       });
@@ -100,28 +137,30 @@ export async function columnFindings(
   return failures;
 }
 
-/** Columns of one type with equal hashes are compared row by row; columns without values or with one are told apart from this. */
+/** Columns of one type, with as many values and the same range, are compared row by row, up to the first that differs. */
 export async function duplicateColumns(
   session: Session,
   columns: readonly SourceColumn[],
-  { rows, row }: ColumnCounts,
+  rows: number,
+  counts: readonly ColumnCounts[],
 ): Promise<readonly CheckFailure[]> {
   if (rows < 2) return [];
-  const groups = new Map<string, string[]>();
-  for (const [index, { name, type }] of columns.entries()) {
-    if (Number(row[`k${index}`] ?? 0) === 0 || row[`s${index}`] === true) continue;
-    const key = `${type} ${row[`k${index}`]} ${row[`h${index}`]}`;
-    groups.set(key, [...(groups.get(key) ?? []), name]);
-  }
+  const seen = new Map<string, string[]>();
   const failures: CheckFailure[] = [];
-  for (const [first = '', ...others] of groups.values()) {
-    for (const name of others) {
-      const [found] = await session.rows(
-        `SELECT count(*) AS differ FROM data WHERE ${quoteName(first)} IS DISTINCT FROM ${quoteName(name)}`,
+  for (const [index, { name, type }] of columns.entries()) {
+    const { known, least, greatest } = counts[index] ?? NOTHING;
+    if (known === 0 || least === null || least === greatest) continue;
+    const key = JSON.stringify([type, known, least, greatest]);
+    const others = seen.get(key) ?? [];
+    seen.set(key, [...others, name]);
+    for (const other of others) {
+      const differing = await session.rows(
+        `SELECT 1 AS differs FROM data WHERE ${quoteName(other)} IS DISTINCT FROM ${quoteName(name)} LIMIT 1`,
       );
-      if (found?.differ !== 0) continue;
-      const detail = `${name} has the same value as ${first} in all ${plural(rows, 'row')}: one of them says nothing`;
-      failures.push({ check: 'duplicate_columns', column: name, severity: 'warn', detail, examples: [first] });
+      if (differing.length > 0) continue;
+      const detail = `${name} has the same value as ${other} in all ${plural(rows, 'row')}: one of them says nothing`;
+      failures.push({ check: 'duplicate_columns', column: name, severity: 'warn', detail, examples: [other] });
+      break;
     }
   }
   return failures;

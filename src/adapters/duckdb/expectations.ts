@@ -2,6 +2,7 @@
 import type { SourceColumn } from '../../contracts/data.ts';
 import type { Expectation } from '../../contracts/documents.ts';
 import { columnsOfExpression } from './features.ts';
+import type { ColumnFacts, FileFacts } from './parquet-facts.ts';
 import { messageOf, quoteName, quoteText, type Session } from './session.ts';
 
 /** Asked in one pass together with all others. */
@@ -44,6 +45,7 @@ type Bound = number | string;
 function betweenQuestion(
   { column, min, max }: Extract<Expectation, { type: 'between' }>,
   { type }: SourceColumn,
+  facts: ColumnFacts | undefined,
 ): Question | string {
   const name = quoteName(column);
   const isTime = type === 'timestamp';
@@ -60,8 +62,24 @@ function betweenQuestion(
   // NaN is greater than all numbers in SQL, and inside no range.
   if (type === 'float64' && outside.length > 0) outside.push(`isnan(${name})`);
   const violation = outside.length === 0 ? 'false' : `(${outside.join(' OR ')})`;
-  return counted(column, violation, `outside ${min ?? '-∞'} to ${max ?? '∞'}`);
+  const question = counted(column, violation, `outside ${min ?? '-∞'} to ${max ?? '∞'}`);
+  return isInside(facts, min, max) ? { ...question, count: '0' } : question;
 }
+
+/** Whether the footers prove that all values lie in the range; a chunk with NaN proves nothing. */
+const isInside = (facts: ColumnFacts | undefined, min: Bound | undefined, max: Bound | undefined): boolean =>
+  facts?.range != null &&
+  !(facts.range.low < Number(min ?? -Infinity)) &&
+  !(facts.range.high > Number(max ?? Infinity));
+
+/** A violation of a text, counted over its distinct values where these are few. */
+const ofValues = (name: string, question: Question, facts: ColumnFacts | undefined): Question =>
+  facts?.isDictionary && question.violation !== null
+    ? {
+        ...question,
+        count: `(SELECT coalesce(CAST(sum(n) AS BIGINT), 0) FROM (SELECT ${name}, count(*) AS n FROM data GROUP BY ${name}) WHERE ${question.violation})`,
+      }
+    : question;
 
 function counted(column: string, violation: string, what: string): Question {
   return {
@@ -120,38 +138,42 @@ export async function questionOf(
   session: Session,
   expectation: Plain,
   columns: readonly SourceColumn[],
+  { rows, columns: known }: FileFacts,
 ): Promise<Question | string> {
   if (expectation.type === 'rows') return rowsQuestion(expectation);
   if (expectation.type === 'sql') return sqlQuestion(session, expectation, columns);
   const column = columnNamed(columns, expectation.column);
   if (!column) return noColumn(expectation.column, columns);
   const name = quoteName(column.name);
+  const facts = known.get(column.name.toLowerCase());
+  const nulls = facts ? String(rows - facts.known) : `count(*) FILTER (${name} IS NULL)`;
   switch (expectation.type) {
     case 'not_null':
-      return counted(column.name, `${name} IS NULL`, 'null');
+      return { ...counted(column.name, `${name} IS NULL`, 'null'), count: nulls };
     case 'null_share':
       return {
-        ...{ count: `count(*) FILTER (${name} IS NULL)`, violation: null, column: column.name },
-        judge: (count, rows) =>
-          rows === 0 || count / rows <= expectation.max
+        ...{ count: nulls, violation: null, column: column.name },
+        judge: (count, all) =>
+          all === 0 || count / all <= expectation.max
             ? null
-            : `${(count / rows).toFixed(4)} of ${column.name} is null, at most ${expectation.max} is expected`,
+            : `${(count / all).toFixed(4)} of ${column.name} is null, at most ${expectation.max} is expected`,
       };
     case 'between':
-      return betweenQuestion(expectation, column);
+      return betweenQuestion(expectation, column, facts);
     case 'in': {
       const text = isNumeric(column) ? name : `CAST(${name} AS VARCHAR)`;
-      return counted(
+      const question = counted(
         column.name,
         `${name} IS NOT NULL AND NOT coalesce(${text} IN (${valueList(column, expectation.values)}), false)`,
         `not among ${expectation.values.join(', ')}`,
       );
+      return ofValues(name, question, facts);
     }
     case 'matches': {
       if (column.type !== 'string') return `${column.name} is ${column.type}; \`matches\` needs a text`;
       const invalid = await patternProblem(session, expectation.pattern);
       const violation = `NOT regexp_matches(${name}, ${quoteText(expectation.pattern)})`;
-      return invalid ?? counted(column.name, violation, `do not match ${expectation.pattern}`);
+      return invalid ?? ofValues(name, counted(column.name, violation, `do not match ${expectation.pattern}`), facts);
     }
   }
 }

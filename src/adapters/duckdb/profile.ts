@@ -6,13 +6,16 @@ import type { ColumnProfile, DataProfile, LabelRelation, SourceColumn } from '..
 import { barsOf, coarser, decilesOf, PROFILE_SHARES } from '../../domain/profile.ts';
 import type { ProfileLabel } from '../../ports/data.ts';
 import { type LabelBins, labelBins, relationOf } from './label-relation.ts';
-import { type Cell, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
+import { type FileFacts, factsOf } from './parquet-facts.ts';
+import { type Cell, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { isoOf, typedRelation } from './types.ts';
 
-/** With more rows distinct values are estimated first, and counted only where they are few. */
-const EXACT_ROWS = 1_000_000;
+/** With more rows quantiles are those of about so many. */
+const QUANTILE_ROWS = 1_000_000;
+/** With more rows distinct values are estimated, by HyperLogLog, where they are many. */
+const DISTINCT_ROWS = 5_000_000;
 const FEW_VALUES = 10_000;
-/** Exact quantiles hold a column's numbers in memory: so many at once, 200 MB. Of more rows each n-th is taken. */
+/** Exact quantiles hold a column's numbers in memory: so many at once, 200 MB. */
 const NUMBERS_AT_ONCE = 25_000_000;
 const TOP_VALUES = 10;
 
@@ -34,15 +37,47 @@ function numberSql({ name, type }: SourceColumn): string {
 const numberLiteral = (value: number): string => `CAST(${quoteText(String(value))} AS DOUBLE)`;
 const numberOf = (value: Cell | undefined): number | null => (typeof value === 'number' ? value : null);
 
-/** Column i: `k` known, `n` finite, `d` distinct, `a` and `z` the least and the greatest. */
-function countItems({ column, index }: Numbered, rows: number): string[] {
+/** Column i: `k` known, `n` finite, `d` distinct, `a` and `z` the least and the greatest; those that the footers do not tell. */
+function countItems({ column, index }: Numbered, { facts }: Source): string[] {
   const name = quoteName(column.name);
-  const distinct = `${rows > EXACT_ROWS ? 'approx_count_distinct(' : 'count(DISTINCT '}${name}) AS d${index}`;
+  const told = toldOf(facts, column);
+  const isFew = facts.columns.get(column.name.toLowerCase())?.isDictionary === true && hasValues(column);
+  // Grouped later, for their most frequent values.
+  const items = isFew || facts.rows <= DISTINCT_ROWS ? [] : [`approx_count_distinct(${name}) AS d${index}`];
+  if (told) return items;
+  items.push(`count(${name}) AS k${index}`);
   // The least and the greatest text would be some person's name or id: they are not kept.
-  if (isText(column)) return [`count(${name}) AS k${index}`, distinct];
+  if (isText(column)) return items;
   const number = numberSql(column);
-  const range = [`min(${number}) AS a${index}`, `max(${number}) AS z${index}`];
-  return [`count(${name}) AS k${index}`, `count(${number}) AS n${index}`, distinct, ...range];
+  return [...items, `count(${number}) AS n${index}`, `min(${number}) AS a${index}`, `max(${number}) AS z${index}`];
+}
+
+const hasValues = (column: SourceColumn): boolean => isText(column) || column.type === 'int64';
+
+/** Counts and range by the footers alone. */
+function toldOf(facts: FileFacts, column: SourceColumn): ColumnCounts | undefined {
+  const found = facts.columns.get(column.name.toLowerCase());
+  if (!found || column.type === 'timestamp') return undefined;
+  if (found.known === 0) return { known: 0, finite: 0, low: null, high: null };
+  if (isText(column)) return { known: found.known, finite: found.known, low: null, high: null };
+  return found.range ? { known: found.known, finite: found.known, ...found.range } : undefined;
+}
+
+interface ColumnCounts {
+  readonly known: number;
+  readonly finite: number;
+  readonly low: number | null;
+  readonly high: number | null;
+}
+
+function countsOf({ column, index }: Numbered, facts: FileFacts, row: Row): ColumnCounts {
+  const told = toldOf(facts, column);
+  if (told) return told;
+  const known = Number(row[`k${index}`] ?? 0);
+  return {
+    ...{ known, finite: isText(column) ? known : Number(row[`n${index}`] ?? 0) },
+    ...{ low: numberOf(row[`a${index}`]), high: numberOf(row[`z${index}`]) },
+  };
 }
 
 /** Squares of larger numbers are beyond a double. */
@@ -70,19 +105,14 @@ async function quantiles(
   rows: number,
 ): Promise<ReadonlyMap<number, readonly number[]>> {
   const found = new Map<number, readonly number[]>();
-  const every = Math.ceil(rows / NUMBERS_AT_ONCE);
-  const relation =
-    every === 1
-      ? source.relation
-      : `(SELECT * EXCLUDE (__place) FROM (SELECT *, row_number() OVER () AS __place FROM ${source.relation}) WHERE __place % ${every} = 0)`;
-  const atOnce = Math.max(1, Math.floor((NUMBERS_AT_ONCE * every) / Math.max(1, rows)));
+  const atOnce = Math.max(1, Math.floor(NUMBERS_AT_ONCE / Math.max(1, Math.min(rows, QUANTILE_ROWS))));
   for (let start = 0; start < numeric.length; start += atOnce) {
     const part = numeric.slice(start, start + atOnce);
     const items = part.map(
       ({ column, index }) =>
         `to_json(quantile_cont(${numberSql(column)}, [${PROFILE_SHARES.join(', ')}])) AS q${index}`,
     );
-    const [row] = await session.rows(`SELECT ${items.join(', ')} FROM ${relation}`);
+    const [row] = await session.rows(`SELECT ${items.join(', ')} FROM ${source.sampled}`);
     for (const { index } of part) {
       const list: unknown = JSON.parse(String(row?.[`q${index}`] ?? '[]'));
       found.set(index, Array.isArray(list) ? list.map(Number) : []);
@@ -125,9 +155,9 @@ async function histograms(
 }
 
 /** The most frequent values, and how many there are. */
-async function topOf(session: Session, source: Source, name: string) {
+async function topOf(session: Session, relation: string, name: string) {
   const rows = await session.rows(
-    `SELECT value, found, count(*) OVER () AS values FROM (SELECT CAST(${quoteName(name)} AS VARCHAR) AS value, count(*) AS found FROM ${source.relation} WHERE ${quoteName(name)} IS NOT NULL GROUP BY value) ORDER BY found DESC, value LIMIT ${TOP_VALUES}`,
+    `SELECT value, found, count(*) OVER () AS values FROM (SELECT CAST(${quoteName(name)} AS VARCHAR) AS value, count(*) AS found FROM ${relation} WHERE ${quoteName(name)} IS NOT NULL GROUP BY value) ORDER BY found DESC, value LIMIT ${TOP_VALUES}`,
   );
   return {
     values: Number(rows[0]?.values ?? 0),
@@ -139,11 +169,40 @@ interface Source {
   readonly files: readonly string[];
   /** The columns in their types. */
   readonly relation: string;
+  /** The same of every n-th row, where there are many. */
+  readonly sampled: string;
+  readonly facts: FileFacts;
 }
 
 /** Bools, and texts and whole numbers whose values repeat: of names and ids none is frequent, and none is kept. */
 const hasTop = ({ type }: SourceColumn, distinct: number, known: number): boolean =>
   known > 0 && (type === 'bool' || ((type === 'string' || type === 'int64') && distinct <= known / 2));
+
+/** How many distinct values there are, and the frequent ones. `estimate` is null where they are to be counted. */
+async function valuesOf(
+  session: Session,
+  { relation, facts }: Source,
+  column: SourceColumn,
+  known: number,
+  estimate: number | null,
+): Promise<Pick<ColumnProfile, 'distinct' | 'top'>> {
+  if (known === 0) return { distinct: { values: 0, estimated: false }, top: [] };
+  let values = estimate;
+  const isFew = facts.columns.get(column.name.toLowerCase())?.isDictionary === true;
+  if (values === null ? !isFew || !hasValues(column) : values <= FEW_VALUES) {
+    // By a hash of 64 bits: of five million values two agree with a chance of one to a million.
+    const name = quoteName(column.name);
+    const [row] = await session.rows(
+      `SELECT count(DISTINCT hash(${name})) FILTER (${name} IS NOT NULL) AS values FROM ${relation}`,
+    );
+    values = Number(row?.values ?? 0);
+  } else if (values !== null && !hasTop(column, values, known))
+    return { distinct: { values: Math.min(values, known), estimated: true }, top: [] };
+  if (values !== null && !hasTop(column, values, known)) return { distinct: { values, estimated: false }, top: [] };
+  const counted = await topOf(session, relation, column.name);
+  const isShown = hasTop(column, counted.values, known);
+  return { distinct: { values: counted.values, estimated: false }, top: isShown ? counted.top : [] };
+}
 
 async function isoTexts(session: Session, ms: readonly number[]): Promise<readonly string[]> {
   if (ms.length === 0) return [];
@@ -162,25 +221,30 @@ export function profileOf(
   const labelColumns: readonly SourceColumn[] =
     label === null ? [] : [{ name: '__label', type: label.task === 'regression' ? 'float64' : 'int64' }];
   return withSession({ files }, async (session) => {
-    const source: Source = { files, relation: await typedRelation(session, files, [...columns, ...labelColumns]) };
+    const facts = await factsOf(session, files);
+    const { rows } = facts;
+    const all = [...columns, ...labelColumns];
+    const source: Source = {
+      ...{ files, facts, relation: await typedRelation(session, files, all) },
+      sampled: await typedRelation(session, files, all, Math.ceil(rows / QUANTILE_ROWS)),
+    };
     const numbered = columns.map((column, index): Numbered => ({ column, index }));
     const numeric = numbered.filter(({ column }) => !isText(column));
-    const [size] = await session.rows(`SELECT count(*) AS rows FROM ${parquetOf(files)}`);
-    const rows = Number(size?.rows ?? 0);
     const summing = moments(source, numeric);
     // The other session goes on by itself; should this one fail first, its error is the one that is told.
     summing.catch(() => undefined);
-    const items = numbered.flatMap((one) => countItems(one, rows));
-    const [counts = {}] =
+    const items = numbered.flatMap((one) => countItems(one, source));
+    const [row = {}] =
       items.length === 0 ? [] : await session.rows(`SELECT ${items.join(', ')} FROM ${source.relation}`);
-    const known = numeric.filter(({ index }) => Number(counts[`n${index}`] ?? 0) > 0);
+    const counts = numbered.map((one) => countsOf(one, facts, row));
+    const known = numeric.filter(({ index }) => (counts[index]?.finite ?? 0) > 0);
     const shares = await quantiles(session, source, known, rows);
     const binned = await histograms(
       session,
       source,
       known.map((one) => ({
         ...one,
-        ...{ min: Number(counts[`a${one.index}`]), max: Number(counts[`z${one.index}`]) },
+        ...{ min: counts[one.index]?.low ?? 0, max: counts[one.index]?.high ?? 0 },
         quantiles: shares.get(one.index) ?? [],
       })),
     );
@@ -188,14 +252,17 @@ export function profileOf(
     const bins = label === null ? null : await labelBins(session, source.relation, label);
     const profiles: ColumnProfile[] = [];
     for (const one of numbered)
-      profiles.push(await columnProfile(session, source, one, { rows, counts, sums, shares, binned, label, bins }));
+      profiles.push(
+        await columnProfile(session, source, one, { rows, row, counts, sums, shares, binned, label, bins }),
+      );
     return { rows, columns: profiles };
   });
 }
 
 interface Found {
   readonly rows: number;
-  readonly counts: Row;
+  readonly row: Row;
+  readonly counts: readonly ColumnCounts[];
   readonly sums: Row;
   readonly shares: ReadonlyMap<number, readonly number[]>;
   readonly binned: ReadonlyMap<number, Binned>;
@@ -211,23 +278,10 @@ async function columnProfile(
 ): Promise<ColumnProfile> {
   const { rows, counts } = found;
   const { name, type } = column;
-  const known = Number(counts[`k${index}`] ?? 0);
-  const estimate = Number(counts[`d${index}`] ?? 0);
-  const isEstimated = rows > EXACT_ROWS;
-  let distinct = { values: Math.min(estimate, known), estimated: isEstimated };
-  let top: ColumnProfile['top'] = [];
-  if (hasTop(column, estimate, known)) {
-    const counted = await topOf(session, source, name);
-    top = counted.top;
-    distinct = { values: counted.values, estimated: false };
-  } else if (isEstimated && estimate <= FEW_VALUES) {
-    const [row] = await session.rows(`SELECT count(DISTINCT ${quoteName(name)}) AS values FROM ${source.relation}`);
-    distinct = { values: Number(row?.values ?? 0), estimated: false };
-  }
-  const finite = isText(column) ? known : Number(counts[`n${index}`] ?? 0);
-  const [low, high] = [numberOf(counts[`a${index}`]), numberOf(counts[`z${index}`])];
+  const { known, finite, low, high } = counts[index] ?? { known: 0, finite: 0, low: null, high: null };
+  const { distinct, top } = await valuesOf(session, source, column, known, numberOf(found.row[`d${index}`]));
   const [min, max] =
-    type === 'timestamp' && finite > 0 ? await isoTexts(session, [Number(low), Number(high)]) : [low, high];
+    type === 'timestamp' && low !== null && high !== null ? await isoTexts(session, [low, high]) : [low, high];
   const isSummed = Math.max(Math.abs(low ?? 0), Math.abs(high ?? 0)) < LARGEST_SUMMED;
   const { histogram, bins } = found.binned.get(index) ?? { histogram: null, bins: null };
   const profile: ColumnProfile = {

@@ -43,19 +43,26 @@ export const isoOf = (expression: string): string =>
   `WHEN epoch_us(${expression}) % 1000 = 0 THEN strftime(${expression}, '%Y-%m-%dT%H:%M:%S.%gZ') ` +
   `ELSE strftime(${expression}, '%Y-%m-%dT%H:%M:%S.%fZ') END`;
 
+/** What DuckDB calls the place of a row in its file. */
+const PLACE = 'file_row_number';
+
 /**
  * Files as a relation with these columns in their types, whatever each file has: a column without values has any type in
- * its file, and one that became part of the dataset later is null before.
+ * its file, and one that became part of the dataset later is null before. Of each file every n-th row, if `every` is more than 1.
  */
 export async function typedRelation(
   session: Session,
   files: readonly string[],
   columns: readonly SourceColumn[],
+  every = 1,
 ): Promise<string> {
   const described = await session.rows(`DESCRIBE SELECT * FROM ${parquetOf(files)}`);
   const present = new Set(described.map((row) => String(row.column_name).toLowerCase()));
   const items = columns.map(({ name, type }) =>
     present.has(name.toLowerCase()) ? castColumn(name, type) : `CAST(NULL AS ${SQL_TYPES[type]}) AS ${quoteName(name)}`,
   );
-  return `(SELECT ${items.join(', ')} FROM ${parquetOf(files)})`;
+  // A column of this name hides the place of a row; then all rows are taken.
+  if (every === 1 || present.has(PLACE)) return `(SELECT ${items.join(', ')} FROM ${parquetOf(files)})`;
+  const placed = parquetOf(files).replace(/\)$/, `, ${PLACE} = true)`);
+  return `(SELECT ${items.join(', ')} FROM ${placed} WHERE ${PLACE} % ${every} = 0)`;
 }
