@@ -126,6 +126,47 @@ export const datasetQuerySchema = z
   });
 export type DatasetQuery = z.infer<typeof datasetQuerySchema>;
 
+const isPattern = (text: string): boolean => {
+  try {
+    new RegExp(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+/** `{uri}`, `{extra.path}`: what stands in the notification. */
+const template = z.string().min(1).max(1_024);
+
+export const arrivalSchema = z.discriminatedUnion('from', [
+  z.strictObject({
+    from: z
+      .literal('s3')
+      .describe('An object was created: notifications of S3, MinIO or versitygw, and of EventBridge'),
+    bucket: z.string().min(3).max(63).describe('Name of the bucket'),
+    prefix: z.string().max(1_024).default('').describe('Start of the key'),
+    suffix: z.string().max(256).default('').describe('End of the key, such as .parquet'),
+    partition: z
+      .string()
+      .max(256)
+      .refine(isPattern, 'a regular expression')
+      .optional()
+      .describe(
+        'Regular expression over the key; the group named `partition`, else the first, is the partition that the object replaces. Other keys are ignored. Left out: objects are appended',
+      ),
+  }),
+  z.strictObject({
+    from: z.literal('airflow').describe('An asset was updated: an asset event, as Airflow’s API and listeners give it'),
+    asset: z.string().min(1).max(1_500).describe('URI or name of the asset'),
+    uri: template
+      .default('{uri}')
+      .describe(
+        'Address of the data, with parts of the event in braces: {uri}, {name}, {partition_key}, {source_run_id}, {extra.KEY}',
+      ),
+    partition: template.optional().describe('Partition that the data replaces, by the same braces'),
+  }),
+]);
+export type ArrivalRule = z.infer<typeof arrivalSchema>;
+
 export const datasetSchema = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal('Dataset'),
@@ -141,6 +182,11 @@ export const datasetSchema = z.strictObject({
       'Types by column, where the first version shall not decide. A column that is named later becomes part of the dataset; one that is `ignored` may come or not, and is no part of it',
     ),
   expect: z.array(expectationSchema).default([]),
+  arrivals: z
+    .array(arrivalSchema)
+    .max(100)
+    .default([])
+    .describe('Which notifications of object stores and of Airflow are arrivals of data'),
   queries: z
     .array(datasetQuerySchema)
     .max(100)

@@ -21,6 +21,7 @@ export const TOPICS = {
   drift: 'drift',
   predictions: 'predictions',
   lifecycle: 'lifecycle',
+  notifications: 'notifications',
   deadLetter: 'dead-letter',
 } as const;
 export type TopicName = (typeof TOPICS)[keyof typeof TOPICS];

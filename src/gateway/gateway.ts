@@ -18,6 +18,7 @@ import { createHttp } from './http.ts';
 import { createInbox } from './inbox.ts';
 import { createUpdates } from './lifecycles.ts';
 import { createMetrics, type MetricsSources } from './metrics.ts';
+import { createNotifications } from './notifications/consume.ts';
 import { startRelay } from './relay.ts';
 import { startRetention } from './retention.ts';
 import type { Services } from './services.ts';
@@ -78,12 +79,15 @@ export async function startGateway(
     deliveryCounts: () => registry.deliveryCounts(),
     now,
   } satisfies MetricsSources);
+  const inbox = createInbox({ registry, messenger, bus, logger, now, metrics });
+  const notifications = createNotifications({ registry, bus, logger, now, metrics });
   consumers.gateway = await bus.subscribe({
     group: 'gateway',
-    topics: ['data', 'labels', 'drift'],
+    topics: ['data', 'labels', 'drift', 'notifications'],
     lingerMs: settings.eventLingerMs,
     concurrency: EVENT_PARTITIONS_AT_ONCE,
-    handle: createInbox({ registry, messenger, bus, logger, now, metrics }),
+    // Records of one call are of one partition, and so of one topic.
+    handle: (records) => (records[0]?.topic === 'notifications' ? notifications(records) : inbox(records)),
   });
   consumers.sink = await bus.subscribe({
     group: 'sink',

@@ -16,6 +16,7 @@ import { deadLetterRoutes } from './routes/dead-letters.ts';
 import { erasureRoutes } from './routes/erasures.ts';
 import { eventRoutes } from './routes/events.ts';
 import { modelRoutes } from './routes/models.ts';
+import { notificationRoutes } from './routes/notifications.ts';
 import { profileRoutes } from './routes/profiles.ts';
 import { runRoutes } from './routes/runs.ts';
 import type { Services } from './services.ts';
@@ -76,6 +77,7 @@ export async function createHttp(
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
 
   await app.register(eventRoutes(services));
+  await app.register(notificationRoutes(services));
   await app.register(deadLetterRoutes(services));
   await app.register(modelRoutes(services, updates));
   await app.register(runRoutes(services, updates));

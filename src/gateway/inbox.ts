@@ -28,7 +28,7 @@ const SIGNALS_IN_FLIGHT = 16;
 const TRANSACTION_RECORDS = 5_000;
 
 /** A time that a publisher set may be beyond what a date can hold. */
-function isoOf(timestampMs: number): string | null {
+export function isoOf(timestampMs: number): string | null {
   const date = new Date(timestampMs);
   return timestampMs < 0 || Number.isNaN(date.getTime()) ? null : date.toISOString();
 }

@@ -60,7 +60,7 @@ const MAX_DEPTH = 32;
 const isKeepable = (text: string): boolean => !text.includes('\0') && !/\p{Surrogate}/u.test(text);
 
 /** What is wrong with JSON that could be parsed; null when nothing is. */
-function contentProblem(value: unknown, depth = 0): string | null {
+export function contentProblem(value: unknown, depth = 0): string | null {
   if (typeof value === 'string') return isKeepable(value) ? null : 'a text holds NUL or half of a surrogate pair';
   if (value === null || typeof value !== 'object') return null;
   if (depth > MAX_DEPTH) return `nested deeper than ${MAX_DEPTH}`;
@@ -141,7 +141,7 @@ export function intakeEvent(value: unknown): Intake {
 /** Fatal decoding: bytes that are no UTF-8 are not guessed at. */
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-function parsed(bytes: Buffer, what: string): { readonly json: unknown } | { readonly malformed: Malformed } {
+export function parsed(bytes: Buffer, what: string): { readonly json: unknown } | { readonly malformed: Malformed } {
   let text: string;
   try {
     text = utf8.decode(bytes);

@@ -111,7 +111,9 @@ export type Incoming =
   | (IncomingRecord & {
       /** `identity`: source and id of the event that it was to be, where they could be read. */
       readonly malformed: { readonly reason: string; readonly detail: string; readonly identity?: Identity };
-    });
+    })
+  /** A notification, which is no event itself: it became events of the topic `data` (acted_on), or none (ignored). */
+  | (IncomingRecord & { readonly noted: { readonly fate: 'acted_on' | 'ignored'; readonly reason: string } });
 
 /**
  * What is to be done about a delivery:
@@ -120,8 +122,8 @@ export type Incoming =
  */
 export interface Receipt {
   readonly action: 'signal' | 'done' | 'dead_letter';
-  /** The delivery's own fate where it does not follow its event: duplicate, refused (other body), ignored, dead_lettered. */
-  readonly fate: 'duplicate' | 'refused' | 'ignored' | 'dead_lettered' | null;
+  /** The delivery's own fate where it does not follow its event: duplicate, refused (other body), ignored, dead_lettered; of a notification acted_on or ignored. */
+  readonly fate: 'acted_on' | 'duplicate' | 'refused' | 'ignored' | 'dead_lettered' | null;
   readonly reason: string | null;
 }
 

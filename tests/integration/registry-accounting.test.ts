@@ -47,6 +47,20 @@ describe.each(BACKENDS)('on %s', (backend) => {
     expect(of('n-000001')).toHaveLength(1);
   });
 
+  it('a notification is one delivery, however often it is read', async () => {
+    const noted = (offset: number, fate: 'acted_on' | 'ignored'): Incoming => ({
+      ...{ origin: { ...origin(offset), topic: 'notifications' }, at: at(2), publishedAt: at(1) },
+      noted: { fate, reason: 'why' },
+    });
+    const batch = [noted(1, 'acted_on'), noted(2, 'ignored')];
+    for (const _time of [1, 2])
+      expect(await registry.receive(batch)).toEqual([
+        { action: 'done', fate: 'acted_on', reason: 'why' },
+        { action: 'done', fate: 'ignored', reason: 'why' },
+      ]);
+    expect(await registry.deliveryCounts()).toMatchObject({ counts: { acted_on: 1, ignored: 1 } });
+  });
+
   describe('dead letters', () => {
     const broken: Incoming = {
       ...{ origin: origin(1), at: at(2), publishedAt: at(1) },

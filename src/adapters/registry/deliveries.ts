@@ -3,7 +3,7 @@ import type { DeadLetterRecord, DeliveryRecord, Origin } from '../../ports/regis
 import type { Row, Session } from './database.ts';
 import { int, oneOfOrNull, text, textOrNull } from './rows.ts';
 
-export const DELIVERY_FATES = ['duplicate', 'refused', 'ignored', 'dead_lettered'] as const;
+export const DELIVERY_FATES = ['acted_on', 'duplicate', 'refused', 'ignored', 'dead_lettered'] as const;
 
 const origin = (row: Row): Origin => ({
   topic: text(row, 'topic'),

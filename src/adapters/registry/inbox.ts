@@ -115,7 +115,8 @@ async function readBatch(db: Session, deliveries: readonly Incoming[]): Promise<
 /** The delivery as it was first taken in; undefined when it is new, also when its offset belongs to a topic created anew. */
 function earlierDelivery(latest: Taken | undefined, incoming: Incoming): Taken | undefined {
   if (!latest) return undefined;
-  if (!isEvent(incoming)) return latest.fate === 'dead_lettered' ? latest : undefined;
+  if ('malformed' in incoming) return latest.fate === 'dead_lettered' ? latest : undefined;
+  if ('noted' in incoming) return latest.event === null && latest.fate !== 'dead_lettered' ? latest : undefined;
   return latest.event?.key === keyOf(incoming.event) && latest.digest === incoming.event.digest ? latest : undefined;
 }
 
@@ -128,7 +129,7 @@ const followsEvent = (settled: boolean, fate: Receipt['fate'], reason: string | 
 function answerAgain({ fate, reason, event }: Taken): Receipt {
   // Written again: the process may have died between this transaction and the dead-letter topic.
   if (fate === 'dead_lettered') return { action: 'dead_letter', fate, reason };
-  if (fate === 'refused' || fate === 'ignored') return { action: 'done', fate, reason };
+  if (fate === 'refused' || fate === 'ignored' || fate === 'acted_on') return { action: 'done', fate, reason };
   return followsEvent(event?.settled ?? true, fate, reason);
 }
 
@@ -178,7 +179,12 @@ function receiveOne(batch: Batch, incoming: Incoming): Receipt {
   if (earlier) return answerAgain(earlier);
   const [event, receipt]: [StoredEvent | null, Receipt] = isEvent(incoming)
     ? receiveEvent(batch, incoming.event, incoming)
-    : [null, { action: 'dead_letter', fate: 'dead_lettered', reason: incoming.malformed.reason }];
+    : [
+        null,
+        'noted' in incoming
+          ? { action: 'done', ...incoming.noted }
+          : { action: 'dead_letter', fate: 'dead_lettered', reason: incoming.malformed.reason },
+      ];
   const taken: Taken = {
     generation: latest ? latest.generation + 1 : 0,
     event,
@@ -219,7 +225,7 @@ const insertDeliveries = (db: Session, news: readonly NewDelivery[]): Promise<un
        retry_topic, retry_partition, retry_offset, source, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     news.map(({ incoming, generation, event, digest, fate, reason }) => {
       const { origin, at, publishedAt, attempt, retryOf } = incoming;
-      const malformed = isEvent(incoming) ? undefined : incoming.malformed;
+      const malformed = 'malformed' in incoming ? incoming.malformed : undefined;
       return [
         ...[origin.topic, origin.partition, origin.offset, generation, event?.seq ?? null, digest, fate, reason],
         ...[malformed?.detail ?? null, at, publishedAt, attempt ?? 1],
