@@ -11,6 +11,8 @@ export interface LocalModel {
   readonly document: ModelDocument;
   readonly dataset: DatasetDocument;
   readonly featuresSql: string;
+  /** Datasets of the project, which a join may name. */
+  readonly datasets: readonly DatasetDocument[];
 }
 
 export interface LocalProject {
@@ -36,7 +38,7 @@ export async function readProject(folder: string): Promise<LocalProject> {
     const { features } = document;
     const featuresSql =
       typeof features === 'string' ? Buffer.from(files.get(features) ?? []).toString('utf8') : selectColumns(features);
-    return dataset ? [{ document, dataset, featuresSql }] : [];
+    return dataset ? [{ document, dataset, featuresSql, datasets: project.datasets }] : [];
   });
   return { datasets: project.datasets, models };
 }

@@ -64,6 +64,57 @@ describe('refit data check', () => {
   );
 
   it(
+    'joins the files of other datasets, and says which are missing',
+    async () => {
+      const at = join(folder, 'joined');
+      await mkdir(at, { recursive: true });
+      await writeFile(
+        join(at, 'refit.yaml'),
+        [
+          '{ apiVersion: refit.dev/v1, kind: Dataset, name: rides, id: ride, time: start }',
+          '---',
+          '{ apiVersion: refit.dev/v1, kind: Dataset, name: weather, time: seen }',
+          '---',
+          '{ apiVersion: refit.dev/v1, kind: Model, name: length, task: regression, dataset: rides, label: { sql: minutes }, features: [weather_temp, distance], ' +
+            'joins: [{ dataset: weather, keys: { place: station }, columns: [temp], max_age: 2h }], training: { trainer: sklearn } }',
+        ].join('\n'),
+      );
+      const hour = (index: number): string => new Date(Date.UTC(2024, 0, 1) + index * 3_600_000).toISOString();
+      const rides = join(folder, 'rides.csv');
+      const weather = join(folder, 'weather.csv');
+      const rows = Array.from(
+        { length: 200 },
+        (_, row) => `r${row},${hour(row)},A,${(row * 37) % 101},${(row * 13) % 17}`,
+      );
+      await writeFile(rides, ['ride,start,place,minutes,distance', ...rows].join('\n'));
+      // Nothing is known of the last hours.
+      await writeFile(
+        weather,
+        ['station,seen,temp', ...Array.from({ length: 150 }, (_, row) => `A,${hour(row)},${(row * 7) % 30}`)].join(
+          '\n',
+        ),
+      );
+      const alone = await check(at, rides, '--dataset', 'rides');
+      expect(alone.stdout).toMatch(/length .*block .*join .*dataset weather, which the model joins, has no data here/);
+      expect(alone.code).toBe(1);
+      const both = await check(at, rides, '--dataset', 'rides', '--other', `weather=${weather}`, '--json');
+      expect(both.code, both.stderr + both.stdout).toBe(0);
+      const found = JSON.parse(both.stdout) as {
+        readonly models: readonly {
+          readonly failures: readonly { readonly check: string; readonly detail: string }[];
+        }[];
+      };
+      expect(found.models[0]?.failures).toContainEqual(
+        expect.objectContaining({
+          check: 'join_without_match',
+          detail: expect.stringContaining('48 of 200 rows (24.0 %) find no row of weather'),
+        }),
+      );
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
     'ends with 1 where a run would reject',
     async () => {
       const rows = Array.from({ length: 200 }, (_, row) => `b${row},${row % 7},true`);

@@ -3,6 +3,7 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, it } from 'vitest';
+import { EVENT_TYPES } from '../../src/contracts/events.ts';
 import { ROOT, runRefit } from '../support/e2e-refit.ts';
 
 const FLIGHTS = join(ROOT, 'examples/flight-delays');
@@ -99,3 +100,69 @@ it.each([
   },
   60_000,
 );
+
+it('joins what had arrived of other datasets when a run started', async () => {
+  const at = join(cwd, 'rides');
+  await mkdir(at);
+  await writeFile(
+    join(at, 'refit.yaml'),
+    [
+      '{ apiVersion: refit.dev/v1, kind: Dataset, name: rides, id: ride, time: start }',
+      '---',
+      '{ apiVersion: refit.dev/v1, kind: Dataset, name: weather, time: seen }',
+      '---',
+      '{ apiVersion: refit.dev/v1, kind: Model, name: length, task: regression, dataset: rides, label: { sql: minutes }, features: [weather_temp], evaluation: { metric: r2 }, ' +
+        'joins: [{ dataset: weather, keys: { place: station }, columns: [temp], max_age: 1h }], training: { trainer: sklearn, limits: { cpu: 1 } } }',
+    ].join('\n'),
+  );
+  const time = (hour: number, minute = 0): string => new Date(Date.UTC(2024, 0, 1, hour, minute)).toISOString();
+  const temp = (hour: number): number => (hour * 7) % 30;
+  // Only the weather says how long a ride takes, and a little chance.
+  const rides = (from: number): string =>
+    [
+      'ride,start,place,minutes',
+      ...Array.from(
+        { length: 200 },
+        (_, row) => `r${from}-${row},${time(from + row, 20)},A,${2 * temp(from + row) + (row % 3)}`,
+      ),
+    ].join('\n');
+  const weather = (from: number): string =>
+    ['station,seen,temp', ...Array.from({ length: 200 }, (_, row) => `A,${time(from + row)},${temp(from + row)}`)].join(
+      '\n',
+    );
+  const lines: string[] = [];
+  for (const [index, from] of [0, 200].entries()) {
+    for (const [dataset, content] of Object.entries({ weather: weather(from), rides: rides(from) })) {
+      await writeFile(join(at, `${dataset}-${index}.csv`), content);
+      const data = {
+        dataset,
+        uris: [`${dataset}-${index}.csv`],
+        partition: `${index}`,
+        ...(dataset === 'rides' ? { rows: 200 } : {}),
+      };
+      lines.push(
+        JSON.stringify({
+          specversion: '1.0',
+          id: `${dataset}-${index}`,
+          source: 'test',
+          type: EVENT_TYPES.dataArrived,
+          subject: dataset,
+          time: time(from + 200 + (dataset === 'rides' ? 1 : 0)),
+          data,
+        }),
+      );
+    }
+  }
+  await writeFile(join(at, 'events.jsonl'), lines.join('\n'));
+  const ended = await runRefit(
+    ['policy', 'simulate', 'length', '--project', 'rides', '--events', join(at, 'events.jsonl'), '--train', '--json'],
+    {
+      cwd,
+      env: { REFIT_PYTHON: inject('pythonPath') },
+    },
+  );
+  expect(ended.code, ended.stderr).toBe(0);
+  const worth = told(ended.stdout).get('as defined')?.worth;
+  expect(worth?.rows).toBeGreaterThan(100);
+  expect(worth?.value).toBeGreaterThan(0.99);
+}, 60_000);

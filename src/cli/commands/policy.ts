@@ -108,6 +108,7 @@ interface Source {
   readonly actual: PolicyHistory | null;
   readonly dataset: DatasetDocument | null;
   readonly featuresSql: string | null;
+  readonly datasets: readonly DatasetDocument[];
 }
 
 export function policyCommands(program: Command, { api, cwd, settings }: Context): void {
@@ -119,10 +120,17 @@ export function policyCommands(program: Command, { api, cwd, settings }: Context
     if (history?.isCut) say('only the newest events are simulated: there are more than are read at once');
     const document = local?.document ?? history?.document;
     if (!document) throw new CliError(EXIT.usage, `there is no definition of ${model}`);
-    const rest = { dataset: local?.dataset ?? null, featuresSql: local?.featuresSql ?? null, document };
+    const rest = {
+      dataset: local?.dataset ?? null,
+      featuresSql: local?.featuresSql ?? null,
+      document,
+      datasets: local?.datasets ?? [],
+    };
     if (events !== undefined) {
       const { readEvents } = await import('../simulation/events.ts');
-      const past = await readEvents(resolve(cwd, events), model, document.dataset);
+      const past = await readEvents(resolve(cwd, events), {
+        ...{ model, dataset: document.dataset, joined: (document.joins ?? []).map((join) => join.dataset) },
+      });
       return { ...rest, inputs: past.inputs, past, actual: null };
     }
     if (!history || history.events.length === 0)
@@ -131,7 +139,7 @@ export function policyCommands(program: Command, { api, cwd, settings }: Context
   }
 
   async function worths(source: Source, project: string, columns: readonly Plotted[]): Promise<readonly Worth[]> {
-    const { past, dataset, featuresSql, document } = source;
+    const { past, dataset, featuresSql, document, datasets } = source;
     if (!past || !dataset || featuresSql === null)
       throw new CliError(
         EXIT.usage,
@@ -142,7 +150,7 @@ export function policyCommands(program: Command, { api, cwd, settings }: Context
       import('../simulation/tools.ts').then(({ trainingTools }) => trainingTools(settings)),
     ]);
     const folder = resolve(cwd, project);
-    const trainer = await PolicyTrainer.open({ model: document, dataset, featuresSql, folder }, past.arrivals, {
+    const trainer = await PolicyTrainer.open({ model: document, dataset, featuresSql, folder, datasets }, past, {
       ...tools,
       say,
     });

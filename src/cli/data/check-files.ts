@@ -12,6 +12,7 @@ import { dataWindow, inWindow } from '../../domain/dataset.ts';
 import { FORMAT_ENDINGS, formatOfName } from '../../domain/formats.ts';
 import { type ConvertedFile, type DataEngine, DataProblem, type SnapshotFiles } from '../../ports/data.ts';
 import { CliError, EXIT } from '../exit.ts';
+import { localJoins } from '../local-joins.ts';
 import { type LocalModel, type LocalProject, readProject } from '../project.ts';
 
 interface Taken extends ConvertedFile {
@@ -70,8 +71,8 @@ async function take(
 
 async function checkModel(
   engine: DataEngine,
-  { document, dataset, featuresSql }: LocalModel,
-  { files, columns }: { readonly files: readonly Taken[]; readonly columns: readonly SourceColumn[] },
+  { document, dataset, featuresSql, datasets }: LocalModel,
+  { files, columns, others }: Pick<Judged, 'files' | 'columns' | 'others'>,
   output: string,
 ): Promise<DataReport['models'][number]> {
   const newest =
@@ -82,7 +83,10 @@ async function checkModel(
   const window = dataWindow(newest, document.window === undefined ? null : durationMs(document.window));
   await mkdir(output);
   try {
+    const left = { document: dataset, columns };
+    const joins = await localJoins(engine, document, left, datasets, (name) => others.get(name) ?? []);
     const { rows, failures } = await engine.snapshot({
+      joins,
       files: files.filter((file) => inWindow(file, window)).map(({ path }) => path),
       columns,
       ...{ featuresSql, labelSql: document.label.sql, task: document.task, split: document.split, window, output },
@@ -103,22 +107,26 @@ export interface CheckFilesRequest {
   readonly dataset: string | undefined;
   /** Files that the dataset has already, each a partition that stays. */
   readonly before: readonly string[];
-  /** Files of other datasets, for `foreign_key`. */
+  /** Files of other datasets, for `foreign_key` and joins. */
   readonly others: readonly { readonly dataset: string; readonly uri: string }[];
 }
 
 const blocks = (found: readonly CheckFailure[]): boolean => found.some(({ severity }) => severity === 'block');
+
+interface Judged {
+  readonly files: readonly Taken[];
+  readonly columns: readonly SourceColumn[];
+  readonly failures: readonly CheckFailure[];
+  /** Parquet files of other datasets. */
+  readonly others: ReadonlyMap<string, readonly string[]>;
+}
 
 async function judged(
   engine: DataEngine,
   dataset: DatasetDocument,
   request: CheckFilesRequest,
   scratch: string,
-): Promise<{
-  readonly files: readonly Taken[];
-  readonly columns: readonly SourceColumn[];
-  readonly failures: readonly CheckFailure[];
-}> {
+): Promise<Judged> {
   let taken = 0;
   const takeAll = async (uris: readonly string[], of: DatasetDocument): Promise<Taken[]> => {
     const files: Taken[] = [];
@@ -146,10 +154,10 @@ async function judged(
     }
     const files = await takeAll(request.uris, dataset);
     const arrival = { document: dataset, files, before, others, arrivedAt: new Date().toISOString() };
-    return { files, ...(await judgeArrival(engine, arrival)) };
+    return { files, others, ...(await judgeArrival(engine, arrival)) };
   } catch (error) {
     if (!(error instanceof DataProblem)) throw error;
-    return { files: [], columns: [], failures: [asFailure(error)] };
+    return { files: [], columns: [], others: new Map(), failures: [asFailure(error)] };
   }
 }
 
@@ -159,13 +167,13 @@ export async function checkFiles(request: CheckFilesRequest): Promise<DataReport
   const engine = createDataEngine();
   const scratch = await mkdtemp(join(tmpdir(), 'refit-data-check-'));
   try {
-    const { files, columns, failures } = await judged(engine, dataset, request, scratch);
+    const { files, columns, failures, others } = await judged(engine, dataset, request, scratch);
     const passes = !blocks(failures);
     const paths = files.map(({ path }) => path);
     const profile = passes ? await engine.profile(paths, columns) : null;
     const models: DataReport['models'][number][] = [];
     for (const model of project.models.filter((one) => passes && one.dataset.name === dataset.name))
-      models.push(await checkModel(engine, model, { files, columns }, join(scratch, model.document.name)));
+      models.push(await checkModel(engine, model, { files, columns, others }, join(scratch, model.document.name)));
     return {
       dataset: dataset.name,
       rows: files.reduce((sum, file) => sum + file.rows, 0),

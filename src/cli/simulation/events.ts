@@ -24,6 +24,8 @@ export interface Arrival {
 export interface PastEvents {
   readonly inputs: readonly PastInput[];
   readonly arrivals: readonly Arrival[];
+  /** Arrivals of datasets that the model joins: they start nothing. */
+  readonly joined: readonly (Arrival & { readonly dataset: string })[];
 }
 
 const pending = (one: Pick<PendingEvent, 'key' | 'kind' | 'rows' | 'drift'>, atMs: number): PastInput => ({
@@ -46,13 +48,15 @@ function linesOf(text: string): readonly { readonly line: number; readonly value
   });
 }
 
-function inputOf(event: Envelope, atMs: number, model: string, dataset: string, base: string): Partial<PastEvents> {
+function inputOf(event: Envelope, atMs: number, { model, dataset, joined }: Wanted, base: string): Partial<PastEvents> {
   const key = eventKey(event.source, event.id);
   if (event.type === EVENT_TYPES.dataArrived) {
     const data = dataArrivedSchema.parse(event.data);
+    const uris = data.uris.map((uri) => (URL.canParse(uri) ? uri : pathToFileURL(resolve(base, uri)).href));
+    if (joined.includes(data.dataset))
+      return { joined: [{ dataset: data.dataset, atMs, uris, partition: data.partition ?? null }] };
     if (data.dataset !== dataset) return {};
     if (data.rows === undefined) throw new Error('a data arrival needs `rows` here: the policy counts them');
-    const uris = data.uris.map((uri) => (URL.canParse(uri) ? uri : pathToFileURL(resolve(base, uri)).href));
     return {
       inputs: [pending({ key, kind: 'data', rows: data.rows, drift: null }, atMs)],
       arrivals: [{ atMs, uris, partition: data.partition ?? null }],
@@ -77,13 +81,22 @@ function inputOf(event: Envelope, atMs: number, model: string, dataset: string, 
   return {};
 }
 
+interface Wanted {
+  readonly model: string;
+  readonly dataset: string;
+  /** Datasets that the model joins. */
+  readonly joined: readonly string[];
+}
+
 /** Reads CloudEvents, one a line or as an array. `time` says when one came; relative URIs are found beside the file. */
-export async function readEvents(file: string, model: string, dataset: string): Promise<PastEvents> {
+export async function readEvents(file: string, wanted: Wanted): Promise<PastEvents> {
+  const { model, dataset } = wanted;
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new CliError(EXIT.usage, `${file} cannot be read: ${error.message}`);
   });
   const inputs: PastInput[] = [];
   const arrivals: Arrival[] = [];
+  const joined: PastEvents['joined'][number][] = [];
   try {
     for (const { line, value } of linesOf(text)) {
       const parsed = envelopeSchema.safeParse(value);
@@ -93,9 +106,10 @@ export async function readEvents(file: string, model: string, dataset: string): 
         );
       if (parsed.data.time === undefined) throw new Error(`line ${line}: \`time\` is needed, when the event came`);
       try {
-        const found = inputOf(parsed.data, Date.parse(parsed.data.time), model, dataset, dirname(resolve(file)));
+        const found = inputOf(parsed.data, Date.parse(parsed.data.time), wanted, dirname(resolve(file)));
         inputs.push(...(found.inputs ?? []));
         arrivals.push(...(found.arrivals ?? []));
+        joined.push(...(found.joined ?? []));
       } catch (error) {
         throw new Error(`line ${line}: ${error instanceof Error ? error.message : String(error)}`);
       }
@@ -105,5 +119,5 @@ export async function readEvents(file: string, model: string, dataset: string): 
   }
   if (inputs.length === 0)
     throw new CliError(EXIT.usage, `${file} has no event for model ${model} or its dataset ${dataset}`);
-  return { inputs, arrivals };
+  return { inputs, arrivals, joined };
 }

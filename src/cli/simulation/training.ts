@@ -21,16 +21,20 @@ import { defaultMetric } from '../../domain/statistics/scored.ts';
 import { DataProblem, type SnapshotFiles, type SnapshotRequest } from '../../ports/data.ts';
 import { trainerLimits, trainerSpec } from '../../ports/trainer.ts';
 import { CliError, EXIT } from '../exit.ts';
-import type { Arrival } from './events.ts';
+import { localJoins } from '../local-joins.ts';
+import type { PastEvents } from './events.ts';
 import type { TrainingTools } from './tools.ts';
 
 export interface TrainingProject {
   readonly model: ModelDocument;
   readonly dataset: DatasetDocument;
   readonly featuresSql: string;
+  /** Of the project, which joins may name. */
+  readonly datasets: readonly DatasetDocument[];
   readonly folder: string;
 }
 interface TakenFile {
+  readonly dataset: string;
   readonly atMs: number;
   readonly partition: string | null;
   readonly path: string;
@@ -67,7 +71,7 @@ export class PolicyTrainer {
   /** Converts the files of all arrivals into a folder of its own; `close` removes it. @throws CliError for data that cannot be read */
   static async open(
     project: TrainingProject,
-    arrivals: readonly Arrival[],
+    { arrivals, joined }: Pick<PastEvents, 'arrivals' | 'joined'>,
     tools: TrainingTools & { readonly say: (text: string) => void },
   ): Promise<PolicyTrainer> {
     const folder = await mkdtemp(join(tmpdir(), 'refit-simulate-'));
@@ -82,8 +86,11 @@ export class PolicyTrainer {
       tools.say,
     );
     try {
-      for (const { atMs, uris, partition } of [...arrivals].sort((a, b) => a.atMs - b.atMs)) {
-        for (const uri of uris) files.push({ atMs, partition, ...(await trainer.#take(uri, files.length)) });
+      const own = arrivals.map((arrival) => ({ ...arrival, dataset: project.dataset.name }));
+      for (const { dataset, atMs, uris, partition } of [...own, ...joined].sort((a, b) => a.atMs - b.atMs)) {
+        const document = project.datasets.find(({ name }) => name === dataset) ?? project.dataset;
+        for (const uri of uris)
+          files.push({ dataset, atMs, partition, ...(await trainer.#take(uri, document, files.length)) });
       }
       return trainer;
     } catch (error) {
@@ -97,36 +104,50 @@ export class PolicyTrainer {
     return rm(this.folder, { recursive: true, force: true });
   }
 
-  async #take(uri: string, index: number): Promise<Omit<TakenFile, 'atMs' | 'partition'>> {
+  async #take(
+    uri: string,
+    dataset: DatasetDocument,
+    index: number,
+  ): Promise<Omit<TakenFile, 'atMs' | 'partition' | 'dataset'>> {
     const format = formatOfName(uri);
     if (!uri.startsWith('file:') || !format)
       throw new DataProblem('uri', `${uri}: a simulation trains on local files that end in ${FORMAT_ENDINGS}`);
     const path = join(this.folder, `${index}.parquet`);
     const { minTime, maxTime } = await this.#engine.convert({
       ...{ path: fileURLToPath(uri), format, output: path },
-      timeColumn: this.project.dataset.time ?? null,
+      timeColumn: dataset.time ?? null,
       name: fileNameOf(uri),
-      ...(this.project.dataset.csv === undefined ? {} : { csv: this.project.dataset.csv }),
+      ...(dataset.csv === undefined ? {} : { csv: dataset.csv }),
     });
     return { path, minTime, maxTime };
   }
 
   /** Files as they stood: a later arrival of a partition takes the place of the one before. */
-  #present(atMs: number): readonly TakenFile[] {
-    const arrived = this.files.filter((file) => file.atMs <= atMs);
+  #present(atMs: number, dataset = this.project.dataset.name): readonly TakenFile[] {
+    const arrived = this.files.filter((file) => file.dataset === dataset && file.atMs <= atMs);
     return arrived.filter(
       ({ partition, atMs: came }) =>
         partition === null || !arrived.some((other) => other.partition === partition && other.atMs > came),
     );
   }
 
-  #request(
+  /** With the joined datasets as they stood at this time. */
+  async #request(
     files: readonly TakenFile[],
     output: string,
+    atMs: number,
     part: Pick<SnapshotRequest, 'window' | 'split'>,
-  ): SnapshotRequest {
-    const { model, dataset, featuresSql } = this.project;
+  ): Promise<SnapshotRequest> {
+    const { model, dataset, featuresSql, datasets } = this.project;
+    const [first] = files;
+    const columns = first === undefined ? [] : await this.#engine.columns(first.path);
+    const left = { document: dataset, columns };
+    const pathsOf = (name: string): readonly string[] => this.#present(atMs, name).map(({ path }) => path);
+    const joins = await localJoins(this.#engine, model, left, datasets, pathsOf).catch((error: unknown) => {
+      throw error instanceof DataProblem ? new CliError(EXIT.usage, error.message) : error;
+    });
     return {
+      joins,
       ...{ files: files.map(({ path }) => path), featuresSql, labelSql: model.label.sql, task: model.task },
       ...{ idColumn: dataset.id ?? null, timeColumn: dataset.time ?? null, slices: [], seed: model.training.seed },
       ...{ output, ...part },
@@ -155,8 +176,9 @@ export class PolicyTrainer {
     if (!parts || !output || !checkpoint) throw new Error('a folder lacks its name');
     for (const one of [parts, output, checkpoint]) await mkdir(one, { recursive: true });
     const window = dataWindow(newest, model.window === undefined ? null : durationMs(model.window));
+    const last = Math.max(...files.map(({ atMs }) => atMs));
     const { features, classes, failures } = await this.#engine.snapshot(
-      this.#request(files, parts, { window, split: model.split }),
+      await this.#request(files, parts, last, { window, split: model.split }),
     );
     const blocked = failures.find(({ severity }) => severity === 'block');
     if (blocked)
@@ -189,7 +211,9 @@ export class PolicyTrainer {
     const output = await mkdtemp(join(this.folder, 'served-'));
     // Any split will do: all of its parts are scored.
     const split = { type: 'random' as const, test: 0.4, validation: 0.3 };
-    const { failures } = await this.#engine.snapshot(this.#request(files, output, { window, split }));
+    const { failures } = await this.#engine.snapshot(
+      await this.#request(files, output, Number.POSITIVE_INFINITY, { window, split }),
+    );
     if (failures.some(({ severity }) => severity === 'block')) return null;
     const parts = ['train', 'validation', 'test'].map((name) => join(output, `${name}.parquet`));
     const columns = [...trained.features.map(({ name }) => quoteName(name)), '__label'].join(', ');
