@@ -40,7 +40,7 @@ function unreadable({ format, name, path }: Omit<Source, 'reader'>, error: unkno
       `${name} needs more memory to be read as ${format} than a file may take; write smaller row groups, shorter lines or several files`,
     );
   if (MACHINE_FAULT.test(message)) throw error;
-  if (format === 'csv') throw csvProblem(error, name);
+  if (format === 'csv') throw csvProblem(error, name, path);
   const [told = ''] = messageOf(error).split(/ ?Try (increasing|setting) /);
   const detail = told.replaceAll(path, name).replaceAll(basename(path), name);
   throw new DataProblem('unreadable', `${name} cannot be read as ${format}: ${detail}`);

@@ -38,6 +38,8 @@ const shortened = (text: string): string => (text.length > SHOWN_LINE ? `${text.
 /** What DuckDB says over many lines, in one that says what, where, and what would be right. */
 function detailOf(message: string, delimiter: string): string {
   const line = /CSV Error on Line: (\d+)/.exec(message)?.[1];
+  if (/when sniffing file/.test(message))
+    return `its rows fit no dialect with the delimiter ${JSON.stringify(delimiter)}; say csv.delimiter, csv.quote, csv.escape, csv.comment or csv.skip`;
   if (line === undefined) return shortened(messageOf(new Error(message)));
   const [, text = ''] = /^Original Line: (.*)$/m.exec(message) ?? [];
   const shown = text === '' ? '' : ` (${shortened(text)})`;
@@ -99,6 +101,7 @@ export async function csvReader(
     return `read_csv(${path}, auto_detect = false, columns = ${types}${optionList({ ...options, ...formats })})`;
   } catch (error) {
     await explain(session, file, name, dialect, options);
+    if (/when sniffing file/.test(String(error))) throw csvProblem(error, name, file.path, dialect.delimiter);
     throw error;
   }
 }
@@ -123,11 +126,13 @@ async function explain(
     );
   } catch (error) {
     // Other errors are told by whoever called, as those of the other formats are.
-    if (/CSV Error/.test(String(error))) throw csvProblem(error, name, dialect.delimiter);
+    if (/CSV Error/.test(String(error))) throw csvProblem(error, name, file.path, dialect.delimiter);
   }
 }
 
-export function csvProblem(error: unknown, name: string, delimiter = ','): DataProblem {
-  const message = error instanceof Error ? error.message : String(error);
+export function csvProblem(error: unknown, name: string, path: string, delimiter = ','): DataProblem {
+  const said = error instanceof Error ? error.message : String(error);
+  // Scratch paths say nothing to whoever sent the file.
+  const message = said.replaceAll(path, name);
   return new DataProblem('unreadable', `${name} cannot be read as csv: ${detailOf(message, delimiter)}`);
 }
