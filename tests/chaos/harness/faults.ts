@@ -1,5 +1,6 @@
 /** The seeded schedule of faults, and the queue of failpoints. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DatabaseSync } from '@photostructure/sqlite';
 import type { Failpoint } from '../parts/failpoints.ts';
 import type { ChaosOptions } from './options.ts';
 import type { Random } from './random.ts';
@@ -103,7 +104,7 @@ export class FailpointQueue {
 
 interface Fault {
   readonly atSeconds: number;
-  readonly what: 'kill' | 'stop' | 'kafka' | 'temporal' | 'all';
+  readonly what: 'kill' | 'stop' | 'kafka' | 'temporal' | 'lock' | 'all';
 }
 
 /** Longer than the group's session (10 s) and than the heartbeats (6 and 10 s). */
@@ -121,6 +122,7 @@ function schedule(options: ChaosOptions, random: Random): readonly Fault[] {
     ...spread(options.stops, 'stop'),
     ...spread(options.kafka, 'kafka'),
     ...spread(options.temporal, 'temporal'),
+    ...spread(options.locks, 'lock'),
   ].toSorted((a, b) => a.atSeconds - b.atSeconds);
 }
 
@@ -129,12 +131,13 @@ export interface FaultFigures {
   stops: number;
   kafka: number;
   temporal: number;
+  locks: number;
   everything: number;
 }
 
 /** Resolves after the last fault, when all that was stopped runs again. */
 export async function injectFaults(options: ChaosOptions, stack: ChaosStack, random: Random): Promise<FaultFigures> {
-  const figures: FaultFigures = { kills: 0, stops: 0, kafka: 0, temporal: 0, everything: 0 };
+  const figures: FaultFigures = { kills: 0, stops: 0, kafka: 0, temporal: 0, locks: 0, everything: 0 };
   const startedMs = Date.now();
   const underWay: Promise<void>[] = [];
   const restarts = new Map<Server, Promise<void>>();
@@ -166,6 +169,28 @@ export async function injectFaults(options: ChaosOptions, stack: ChaosStack, ran
     stopped.delete(part);
   };
 
+  /** Holds the registry's write lock, as a backup or somebody's shell might: readers go on, nothing is written. */
+  const lock = async (): Promise<void> => {
+    const db = new DatabaseSync(stack.registryFile);
+    try {
+      db.exec('PRAGMA busy_timeout = 50');
+      for (;;) {
+        try {
+          db.exec('BEGIN IMMEDIATE');
+          break;
+        } catch (error) {
+          if (!/locked|busy/i.test(String(error))) throw error;
+          await sleep(20);
+        }
+      }
+      figures.locks += 1;
+      await sleep(options.lockSeconds * 1_000);
+      db.exec('ROLLBACK');
+    } finally {
+      db.close();
+    }
+  };
+
   for (const fault of schedule(options, random)) {
     await sleep(Math.max(0, startedMs + fault.atSeconds * 1_000 - Date.now()));
     const part = random.pick(stack.parts);
@@ -173,6 +198,7 @@ export async function injectFaults(options: ChaosOptions, stack: ChaosStack, ran
     if (fault.what === 'stop') underWay.push(stop());
     if (fault.what === 'kafka') underWay.push(restart(stack.kafka, 'kafka'));
     if (fault.what === 'temporal') underWay.push(restart(stack.temporal, 'temporal'));
+    if (fault.what === 'lock') underWay.push(lock());
     if (fault.what === 'all') {
       for (const one of stack.parts) kill(one);
       figures.everything += 1;

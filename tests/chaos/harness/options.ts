@@ -15,6 +15,9 @@ export interface ChaosOptions {
   readonly stops: number;
   readonly kafka: number;
   readonly temporal: number;
+  /** How often somebody else holds the registry's write lock, and for how long. */
+  readonly locks: number;
+  readonly lockSeconds: number;
   readonly workers: number;
   /** Whether an inference server runs; with it, rollouts have steps. */
   readonly serve: boolean;
@@ -41,6 +44,8 @@ export const SHORT: ChaosOptions = {
   stops: 1,
   kafka: 1,
   temporal: 1,
+  locks: 1,
+  lockSeconds: 4,
   workers: 1,
   serve: false,
   failpoints: [
@@ -69,6 +74,7 @@ export const AIMED: ChaosOptions = {
   failpoints: [],
   kafka: 0,
   temporal: 0,
+  locks: 0,
   patienceSeconds: 60,
   // Longer than any debounce. With a killed gateway it has to be longer: its group waits 10 s for the one that died.
   stallSeconds: 9,
@@ -88,6 +94,8 @@ export function longForm(minutes: number): ChaosOptions {
     stops: scaled(30),
     kafka: scaled(20),
     temporal: scaled(20),
+    locks: scaled(3),
+    lockSeconds: 60,
     workers: 2,
     serve: true,
     failpoints: 'all',
@@ -133,6 +141,7 @@ const NUMBERS = [
   'stops',
   'kafka',
   'temporal',
+  'locks',
   'workers',
   'operators',
   'patience',
@@ -176,6 +185,8 @@ export function parseCommand(args: readonly string[]): Command {
     stops: number('stops', base.stops),
     kafka: number('kafka', base.kafka),
     temporal: number('temporal', base.temporal),
+    locks: number('locks', base.locks),
+    lockSeconds: base.lockSeconds,
     workers: number('workers', base.workers),
     operators: number('operators', base.operators),
     patienceSeconds: number('patience', base.patienceSeconds),

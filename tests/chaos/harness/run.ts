@@ -187,7 +187,12 @@ export async function runChaos(options: ChaosOptions, tell: (line: string) => vo
       {
         ...{ isQuiet: rest.isQuiet, left: rest.detail, drainSeconds, maxLag: figures.maxLag },
         ...{ kills: faults.kills + failpointKills, failpoints: fired.length, failpointKills, stops: faults.stops },
-        ...{ kafkaRestarts: faults.kafka, temporalRestarts: faults.temporal, everythingAtOnce: faults.everything },
+        ...{
+          kafkaRestarts: faults.kafka,
+          temporalRestarts: faults.temporal,
+          locks: faults.locks,
+          everythingAtOnce: faults.everything,
+        },
         seconds: (lastFaultMs - startedMs) / 1_000,
       },
     );

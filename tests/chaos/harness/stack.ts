@@ -135,11 +135,13 @@ export class ChaosStack {
   readonly parts: readonly Part[];
   readonly kafka: Server | null;
   readonly temporal: Server | null;
+  readonly registryFile: string;
 
   constructor(readonly options: StackOptions) {
     const { settings, tools, env } = options;
     const { home } = settings;
     for (const folder of ['logs', 'fired']) mkdirSync(join(home, folder), { recursive: true });
+    this.registryFile = join(home, 'refit.db');
     const machine = process.env;
     const temporal = temporalUnit({ settings, executable: tools.temporalCli, env: machine });
     const eager: StackUnit = {

@@ -23,6 +23,7 @@ export interface Figures {
   readonly stops: number;
   readonly kafkaRestarts: number;
   readonly temporalRestarts: number;
+  readonly locks: number;
   readonly everythingAtOnce: number;
   readonly seconds: number;
 }
