@@ -26,6 +26,8 @@ export class People {
   #done: Promise<void> = Promise.resolve();
   /** What each approver of a run has still to say. */
   readonly #scripts = new Map<string, Act[]>();
+  /** Runs about which somebody is speaking. */
+  readonly #busy = new Map<string, Promise<void>>();
   /** Models whose policy is changed at this moment. */
   readonly #revoking = new Set<string>();
   readonly #policies = new Map<string, readonly string[]>();
@@ -64,6 +66,7 @@ export class People {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#done;
+    await Promise.allSettled(this.#busy.values());
   }
 
   async #call<T>(path: string, body?: object): Promise<T> {
@@ -94,25 +97,33 @@ export class People {
   }
 
   async #round(): Promise<void> {
-    const waiting = await this.#call<readonly Waiting[]>('/approvals');
-    await Promise.all(waiting.map((one) => this.#goOn(one)));
+    for (const one of await this.#call<readonly Waiting[]>('/approvals')) {
+      if (this.#busy.has(one.run)) continue;
+      // Each for itself: nobody waits until all others have had their say.
+      const said = this.#goOn(one).finally(() => this.#busy.delete(one.run));
+      this.#busy.set(one.run, said);
+      // Lost or refused: what was not said is said at a later round.
+      said.catch(() => undefined);
+    }
   }
 
   async #goOn(one: Waiting): Promise<void> {
     if (this.#revoking.has(one.model)) return;
     const script = this.#scripts.get(one.run) ?? this.#script(one);
     this.#scripts.set(one.run, script);
-    const [act] = script;
     // After the last word the run ends by itself; should it still wait, the quorum was not reached: others are asked.
-    if (!act) {
+    if (script.length === 0) {
       this.#scripts.set(
         one.run,
         EVERYBODY.map((actor) => this.#approval(one, actor)),
       );
       return;
     }
-    await act();
-    script.shift();
+    for (let act = script[0]; act && !this.#stopped; act = script[0]) {
+      await act();
+      script.shift();
+      if (this.#revoking.has(one.model)) return;
+    }
   }
 
   #approval(one: Waiting, actor: string, change: object = {}): Act {
