@@ -236,4 +236,42 @@ describe('dataset versions', () => {
     },
     4 * MINUTES_MS,
   );
+
+  it(
+    'bad data is refused by name while the champion serves on; tests/integration/bad-data.test.ts has all kinds',
+    async () => {
+      const runs = (await stack.runs('blooms')).length;
+      const version = (await stack.json<{ version: number }[]>('data', 'versions', 'beds'))[0]?.version;
+      const good = fileOf('a');
+      const bad = [
+        [
+          'short',
+          `SELECT * EXCLUDE (plant) FROM '${good}'`,
+          /^data rejected: schema in column plant: .*lacks column plant/,
+        ],
+        ['again', `SELECT * FROM '${good}' LIMIT 3`, /^data rejected: unique in column plant: 3 values .*\(in a\)/],
+        ['none', `SELECT * FROM '${good}' LIMIT 0`, /^data rejected: empty: .*no rows/],
+      ] as const;
+      for (const [name, sql, reason] of bad) {
+        await query(`COPY (${sql}) TO '${fileOf(name)}' (FORMAT parquet)`);
+        const { accepted } = await publish(name);
+        await stack.settled();
+        const { fates } = await stack.json<ShownEvent>('events', 'show', accepted[0]?.id ?? '');
+        expect(fates.map(({ model, fate }) => `${model} ${fate}`).sort()).toEqual([
+          'blooms refused',
+          'heights refused',
+        ]);
+        for (const one of fates) expect(one.reason).toMatch(reason);
+        const answer = await fetch(`${stack.inference}/v2/models/blooms/infer`, {
+          ...{ method: 'POST', headers: { 'content-type': 'application/json' } },
+          body: JSON.stringify(gardenRequest(`while-${name}`, 2)),
+        });
+        expect(answer.status).toBe(200);
+      }
+      expect(await stack.runs('blooms')).toHaveLength(runs);
+      expect((await stack.json<{ version: number }[]>('data', 'versions', 'beds'))[0]?.version).toBe(version);
+      expect((await stack.refit('data', 'profile', 'beds')).stdout).toMatch(/plant +│ string/);
+    },
+    2 * MINUTES_MS,
+  );
 });

@@ -10,10 +10,8 @@ import { type FileFacts, factsOf } from './parquet-facts.ts';
 import { type Cell, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { isoOf, typedRelation } from './types.ts';
 
-/** With more rows quantiles are those of about so many. */
-const QUANTILE_ROWS = 1_000_000;
-/** With more rows distinct values are estimated, by HyperLogLog, where they are many. */
-const DISTINCT_ROWS = 5_000_000;
+/** With more rows quantiles are those of about so many, and distinct values are estimated (HyperLogLog) where they are many. */
+const EXACT_ROWS = 1_000_000;
 const FEW_VALUES = 10_000;
 /** Exact quantiles hold a column's numbers in memory: so many at once, 200 MB. */
 const NUMBERS_AT_ONCE = 25_000_000;
@@ -43,7 +41,7 @@ function countItems({ column, index }: Numbered, { facts }: Source): string[] {
   const told = toldOf(facts, column);
   const isFew = facts.columns.get(column.name.toLowerCase())?.isDictionary === true && hasValues(column);
   // Grouped later, for their most frequent values.
-  const items = isFew || facts.rows <= DISTINCT_ROWS ? [] : [`approx_count_distinct(${name}) AS d${index}`];
+  const items = isFew || facts.rows <= EXACT_ROWS ? [] : [`approx_count_distinct(${name}) AS d${index}`];
   if (told) return items;
   items.push(`count(${name}) AS k${index}`);
   // The least and the greatest text would be some person's name or id: they are not kept.
@@ -105,7 +103,7 @@ async function quantiles(
   rows: number,
 ): Promise<ReadonlyMap<number, readonly number[]>> {
   const found = new Map<number, readonly number[]>();
-  const atOnce = Math.max(1, Math.floor(NUMBERS_AT_ONCE / Math.max(1, Math.min(rows, QUANTILE_ROWS))));
+  const atOnce = Math.max(1, Math.floor(NUMBERS_AT_ONCE / Math.max(1, Math.min(rows, EXACT_ROWS))));
   for (let start = 0; start < numeric.length; start += atOnce) {
     const part = numeric.slice(start, start + atOnce);
     const items = part.map(
@@ -190,7 +188,7 @@ async function valuesOf(
   let values = estimate;
   const isFew = facts.columns.get(column.name.toLowerCase())?.isDictionary === true;
   if (values === null ? !isFew || !hasValues(column) : values <= FEW_VALUES) {
-    // By a hash of 64 bits: of five million values two agree with a chance of one to a million.
+    // By a hash of 64 bits: of a million values two agree with a chance of one to forty million.
     const name = quoteName(column.name);
     const [row] = await session.rows(
       `SELECT count(DISTINCT hash(${name})) FILTER (${name} IS NOT NULL) AS values FROM ${relation}`,
@@ -226,7 +224,7 @@ export function profileOf(
     const all = [...columns, ...labelColumns];
     const source: Source = {
       ...{ files, facts, relation: await typedRelation(session, files, all) },
-      sampled: await typedRelation(session, files, all, Math.ceil(rows / QUANTILE_ROWS)),
+      sampled: await typedRelation(session, files, all, Math.ceil(rows / EXACT_ROWS)),
     };
     const numbered = columns.map((column, index): Numbered => ({ column, index }));
     const numeric = numbered.filter(({ column }) => !isText(column));
