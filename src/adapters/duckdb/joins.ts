@@ -76,7 +76,13 @@ export function joinText(joins: readonly ResolvedJoin[], left: string, items: re
       ({ left: name, type }, place) => `${sourceValue(`l.${quoteName(name)}`, type)} = ${right}.${keyName(place)}`,
     );
     const known = `${time} - ${milliseconds(join.delayMs)} >= ${right}.t`;
-    clauses.push(`ASOF LEFT JOIN ${tableName(index)} AS ${right} ON ${[...equal, known].join(' AND ')}`);
+    // Of a large right side a request needs next to nothing; without this the whole of it would be sorted for each.
+    const own = join.keys.map(
+      ({ left: name, type }, place) => `${sourceValue(quoteName(name), type)} AS ${keyName(place)}`,
+    );
+    const keys = join.keys.map((_, place) => `o.${keyName(place)} = a.${keyName(place)}`).join(' AND ');
+    const wanted = `(SELECT a.* FROM ${tableName(index)} AS a SEMI JOIN (SELECT DISTINCT ${own.join(', ')} FROM ${left}) AS o ON ${keys})`;
+    clauses.push(`ASOF LEFT JOIN ${wanted} AS ${right} ON ${[...equal, known].join(' AND ')}`);
   }
   const own = items.map((item) => `l.${item}`);
   return `SELECT ${[...own, ...added].join(', ')} FROM ${left} AS l ${clauses.join(' ')} ORDER BY l.__row`;
