@@ -44,22 +44,29 @@ const bare = (hostname: string): string => hostname.replace(/^\[|\]$/g, '');
 /** An address as such, or localhost, in a root: then whoever runs Refit means that very machine. */
 const isMeant = (hostname: string): boolean => isIP(bare(hostname)) !== 0 || hostname === 'localhost';
 
-const checkedLookup: LookupFunction = (hostname, options, callback) => {
-  lookup(hostname, { ...options, all: true }, (error, addresses) => {
-    if (error) return callback(error, []);
-    const wrong = isMeant(hostname) ? undefined : addresses.find(({ address }) => isBlocked(address));
-    if (wrong)
-      return callback(
-        Object.assign(new Error(`${hostname} resolves to ${wrong.address}, which is no other host`), {
-          code: 'REFIT_BLOCKED',
-        }),
-        [],
-      );
-    const [first] = addresses;
-    if (options.all === true || first === undefined) callback(null, addresses);
-    else callback(null, first.address, first.family);
-  });
-};
+/**
+ * Resolves a name to addresses that may be connected to: what comes of it is what the connection takes.
+ * @param resolve who is asked, by default the system
+ */
+export const lookupWith =
+  (resolve: typeof lookup): LookupFunction =>
+  (hostname, options, callback) => {
+    resolve(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error) return callback(error, []);
+      const wrong = isMeant(hostname) ? undefined : addresses.find(({ address }) => isBlocked(address));
+      if (wrong)
+        return callback(
+          Object.assign(new Error(`${hostname} resolves to ${wrong.address}, which is no other host`), {
+            code: 'REFIT_BLOCKED',
+          }),
+          [],
+        );
+      const [first] = addresses;
+      if (options.all === true || first === undefined) callback(null, addresses);
+      else callback(null, first.address, first.family);
+    });
+  };
+const checkedLookup = lookupWith(lookup);
 
 function ask(url: URL): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
