@@ -10,6 +10,7 @@ import { eventCommands } from './commands/events.ts';
 import { modelCommands } from './commands/models.ts';
 import { partCommands } from './commands/parts.ts';
 import { policyCommands } from './commands/policy.ts';
+import { predictCommands } from './commands/predict.ts';
 import { projectCommands } from './commands/project.ts';
 import { publishCommands } from './commands/publish.ts';
 import { rolloutCommands } from './commands/rollout.ts';
@@ -40,6 +41,7 @@ const COMMANDS = [
   eventCommands,
   answerCommands,
   policyCommands,
+  predictCommands,
 ];
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
