@@ -9,6 +9,7 @@ import { canonicalJson } from '../src/domain/canonical.ts';
 import { type Growth, grow, manifestOf } from '../src/domain/dataset-versions.ts';
 import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../src/domain/formats.ts';
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
+import { textColumns } from '../src/domain/schema.ts';
 import { DataProblem } from '../src/ports/data.ts';
 import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
 import { readJson } from '../src/ports/store.ts';
@@ -60,12 +61,14 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       throw new DataProblem('sha256', `${uri} has sha256 ${sha256}, the event says ${expected}`);
     }
     const output = join(folder, `${index}.parquet`);
+    const before = await registry.latestDatasetVersion(record.name);
     const converted = await engine.convert({
       path: original,
       format: fetched.format ?? formatOf(uri, arrived.format),
       timeColumn: record.document.time ?? null,
       output,
       name: fileNameOf(uri),
+      texts: textColumns(record.document.columns, before?.manifest.columns),
       ...(record.document.csv === undefined ? {} : { csv: record.document.csv }),
       ...(fetched.columns === undefined ? {} : { columns: fetched.columns }),
     });

@@ -27,6 +27,15 @@ const named = (columns: readonly SourceColumn[], name: string): SourceColumn | u
 const finding = (column: string, severity: CheckFailure['severity'], detail: string): CheckFailure => ({
   ...{ check: 'schema', column, severity, detail, examples: [] },
 });
+/** Columns that are texts by the document or the version before: a CSV file of digits alone does not tell. */
+export const textColumns = (
+  declared: DeclaredColumns | undefined,
+  before: readonly SourceColumn[] | undefined,
+): readonly string[] => [
+  ...Object.entries(declared ?? {}).flatMap(([name, type]) => (type === 'string' ? [name] : [])),
+  ...(before ?? []).flatMap(({ name, type }) => (type === 'string' ? [name] : [])),
+];
+
 /** Whether each value of a type is one of the other's: whole numbers are read as such into a column of floats. */
 const widens = (from: ColumnType, to: ColumnType): boolean => from === 'int64' && to === 'float64';
 

@@ -16,6 +16,8 @@ export interface ConvertRequest {
   readonly name?: string;
   /** What is not said of the dialect is detected. */
   readonly csv?: CsvDialect;
+  /** CSV only: columns that are texts, whatever their values look like. */
+  readonly texts?: readonly string[];
   /** JSON Lines only: exactly these columns, instead of what the values look like. */
   readonly columns?: readonly SourceColumn[];
 }

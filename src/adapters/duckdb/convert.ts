@@ -138,7 +138,7 @@ async function sourceOf(session: Session, input: ConvertRequest, file: ReadyFile
   if (input.format === 'parquet') return parquetSource(file.path, name);
   if (input.format === 'jsonl') return { ...about, reader: jsonReader(file.path, input.columns) };
   try {
-    return { ...about, reader: await csvReader(session, file, name, input.csv) };
+    return { ...about, reader: await csvReader(session, file, name, input.csv, input.texts) };
   } catch (error) {
     return unreadable(about, error);
   }

@@ -10,6 +10,7 @@ import type { DatasetDocument } from '../../contracts/documents.ts';
 import { durationMs } from '../../contracts/duration.ts';
 import { dataWindow, inWindow } from '../../domain/dataset.ts';
 import { FORMAT_ENDINGS, formatOfName } from '../../domain/formats.ts';
+import { textColumns } from '../../domain/schema.ts';
 import { type ConvertedFile, type DataEngine, DataProblem, type SnapshotFiles } from '../../ports/data.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { localJoins } from '../local-joins.ts';
@@ -56,6 +57,7 @@ async function take(
   uri: string,
   cwd: string,
   output: string,
+  before?: readonly SourceColumn[],
 ): Promise<Taken> {
   const path = uri.startsWith('file://') ? fileURLToPath(uri) : resolve(cwd, uri);
   const found = await stat(path).catch(() => undefined);
@@ -63,7 +65,7 @@ async function take(
   const format = formatOfName(path);
   if (!format) throw new DataProblem('format', `${uri}: the name must end in ${FORMAT_ENDINGS}`);
   const converted = await engine.convert({
-    ...{ path, format, timeColumn: dataset.time ?? null, output },
+    ...{ path, format, timeColumn: dataset.time ?? null, output, texts: textColumns(dataset.columns, before) },
     ...(dataset.csv === undefined ? {} : { csv: dataset.csv }),
   });
   return { ...converted, uri, path: output };
@@ -128,11 +130,15 @@ async function judged(
   scratch: string,
 ): Promise<Judged> {
   let taken = 0;
-  const takeAll = async (uris: readonly string[], of: DatasetDocument): Promise<Taken[]> => {
+  const takeAll = async (
+    uris: readonly string[],
+    of: DatasetDocument,
+    schema?: readonly SourceColumn[],
+  ): Promise<Taken[]> => {
     const files: Taken[] = [];
     for (const uri of uris) {
       taken += 1;
-      files.push(await take(engine, of, uri, request.cwd, join(scratch, `${taken}.parquet`)));
+      files.push(await take(engine, of, uri, request.cwd, join(scratch, `${taken}.parquet`), schema));
     }
     return files;
   };
@@ -152,7 +158,7 @@ async function judged(
       const [file] = await takeAll([uri], { ...dataset, name, id: undefined, time: undefined });
       if (file) others.set(name, [...(others.get(name) ?? []), file.path]);
     }
-    const files = await takeAll(request.uris, dataset);
+    const files = await takeAll(request.uris, dataset, known ?? undefined);
     const arrival = { document: dataset, files, before, others, arrivedAt: new Date().toISOString() };
     return { files, others, ...(await judgeArrival(engine, arrival)) };
   } catch (error) {

@@ -79,6 +79,7 @@ export async function csvReader(
   file: ReadyFile,
   name: string,
   given: CsvDialect | undefined,
+  texts: readonly string[] = [],
 ): Promise<string> {
   const dialect = detectDialect(file.sample, file.isWhole, given);
   if (dialect.names.length === 0 || (dialect.names.length === 1 && dialect.names[0] === ''))
@@ -97,7 +98,11 @@ export async function csvReader(
       ...(typeof found?.date === 'string' ? { dateformat: quoteText(found.date) } : {}),
       ...(typeof found?.timestamp === 'string' ? { timestampformat: quoteText(found.timestamp) } : {}),
     };
-    const types = structOf(columns.map((column) => [column.name, column.type]));
+    // What the dataset has as a text stays one, be it all digits: 00501 is no 501.
+    const isText = new Set(texts.map((one) => one.toLowerCase()));
+    const types = structOf(
+      columns.map((column) => [column.name, isText.has(column.name.toLowerCase()) ? 'VARCHAR' : column.type]),
+    );
     return `read_csv(${path}, auto_detect = false, columns = ${types}${optionList({ ...options, ...formats })})`;
   } catch (error) {
     await explain(session, file, name, dialect, options);
