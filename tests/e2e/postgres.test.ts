@@ -1,5 +1,5 @@
 /**
- * Two gateways and two workers on one registry in Postgres, with real Kafka and Temporal: publishers' events come to a champion, and whatever gateway
+ * Two gateways and two workers on one registry in Postgres and one artifact store on S3, with real Kafka and Temporal: publishers' events come to a champion, and whatever gateway
  * took a delivery, each event has one fate.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -10,6 +10,7 @@ import { type PartProcess, quietPorts, runRefit, startPart, until } from '../sup
 import { copyProject, type Run, writeGarden } from '../support/e2e-stack.ts';
 import { newNamespace } from '../support/namespace.ts';
 import { newPostgresUrl, postgresSql, split } from '../support/registry-backends.ts';
+import { newBucket } from '../support/s3.ts';
 
 const MINUTES_MS = 60_000;
 const FILES = 4;
@@ -40,7 +41,10 @@ beforeAll(async () => {
   shared = {
     REFIT_URL: `http://127.0.0.1:${gateways[0]}`,
     REFIT_DATABASE_URL: databaseUrl,
-    REFIT_ARTIFACTS_URL: `file:${join(folder, 'artifacts')}`,
+    REFIT_ARTIFACTS_URL: `s3://${(await newBucket(inject('s3Url'))).bucket}/refit`,
+    AWS_ENDPOINT_URL_S3: inject('s3Url'),
+    AWS_ACCESS_KEY_ID: 'tests',
+    AWS_SECRET_ACCESS_KEY: 'of-the-tests',
     REFIT_DATA_ROOTS: join(folder, 'lake'),
     REFIT_TOPIC_PREFIX: `postgres-${process.pid}-${Date.now()}.`,
     REFIT_PYTHON: inject('pythonPath'),
