@@ -110,7 +110,7 @@ function recording(into: Map<string, Cell[]>): FeatureEngineFactory {
 }
 
 /** Requests that are sent one after the other, and how many of the rest are under way together. */
-const ALONE = 500;
+const ALONE = 200;
 const AT_ONCE = 50;
 
 /** Serves the version and sends all rows, so many in a request; gives what the model was given, in the order of feature `place`. */
