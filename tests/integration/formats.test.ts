@@ -146,6 +146,7 @@ describe('what cannot be read is named', () => {
     ['a number', () => '5\n', 'jsonl', /expected records/],
     ['nested JSON', () => '{"a":{"b":1}}\n', 'jsonl', /column a of x\.csv is STRUCT.*flatten/],
     ['mixed types', () => '{"a":1}\n{"a":"x"}\n', 'jsonl', /column a of x\.csv holds values of several kinds/],
+    ['a key twice below mixed types', () => '{"a":1}\n{"a":"x"}\n{"a":1,"a":2}\n', 'jsonl', /duplicate key/],
     ['a key twice', () => '{"a":1,"a":2}\n', 'jsonl', /duplicate key|twice/],
     ['JSON 100,000 deep', () => wide(100_000), 'jsonl', /cannot be read as jsonl/],
     ['Parquet that was cut off', () => parquet.subarray(0, 5_000), 'parquet', /is cut off/],

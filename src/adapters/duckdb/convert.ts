@@ -60,8 +60,13 @@ async function describe(
 
 /** A column without any value has no type of its own in JSON lines; it is a text. */
 async function isEmptyColumn(session: Session, source: Source, name: string): Promise<boolean> {
-  const [row] = await session.rows(`SELECT count(${quoteName(name)}) AS found FROM ${source.reader}`);
-  return row?.found === 0;
+  try {
+    const [row] = await session.rows(`SELECT count(${quoteName(name)}) AS found FROM ${source.reader}`);
+    return row?.found === 0;
+  } catch (error) {
+    // The first time that all values are read: the description looked at their shape only.
+    return unreadable(source, error);
+  }
 }
 
 function typeProblem(name: string, sqlType: string, file: string): DataProblem {
