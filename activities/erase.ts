@@ -240,6 +240,19 @@ export function createEraseActivities(ports: Ports) {
     return removed;
   }
 
+  /** Batches that are under way meanwhile end without a file: the registry sees to that. */
+  async function eraseBatches(pass: Pass): Promise<number> {
+    let removed = 0;
+    for (const { model, batch, output } of await registry.batchesOfDataset(pass.dataset.name)) {
+      const left = output === null ? null : await pass.rewrite(output, 'id');
+      if (output === null || left === null) continue;
+      removed += left.removed;
+      await pass.replace(output, left.digest);
+      await registry.replaceBatchOutput(model, batch, left.digest, left.rows);
+    }
+    return removed;
+  }
+
   return {
     async eraseRows({
       dataset,
@@ -261,11 +274,18 @@ export function createEraseActivities(ports: Ports) {
           const data = await eraseData(pass, idColumn);
           const snapshots = await eraseSnapshots(pass, idColumn);
           const predictions = await erasePredictions(pass, models);
+          const batches = await eraseBatches(pass);
           const labels = await registry.eraseLabels(models, ids);
           await registry.redact(dataset, models, ids);
           await pass.deleteBytes();
           return {
-            rows: { data: data.removed, snapshots: snapshots.removed, predictions, labels },
+            rows: {
+              data: data.removed,
+              snapshots: snapshots.removed,
+              predictions,
+              labels,
+              ...(batches === 0 ? {} : { batches }),
+            },
             version: data.version,
             lostVersions: data.lostVersions,
             unrepeatable: snapshots.unrepeatable,

@@ -5,6 +5,7 @@ export const FAILURES = {
   notFound: 'NotFound',
   trainer: 'TrainerFailed',
   model: 'ModelRefused',
+  data: 'DataRefused',
 } as const;
 
 export function fail(type: (typeof FAILURES)[keyof typeof FAILURES], message: string): ApplicationFailure {

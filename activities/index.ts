@@ -1,4 +1,5 @@
 /** All activities over one set of ports; a worker takes those of its queues. */
+import { createBatchActivities } from './batch.ts';
 import { createDatasetActivities } from './dataset.ts';
 import { createEraseActivities } from './erase.ts';
 import { createEvaluateActivities } from './evaluate.ts';
@@ -13,6 +14,7 @@ import { createTrainActivities } from './train.ts';
 
 export function createActivities(ports: Ports) {
   return {
+    ...createBatchActivities(ports),
     ...createDatasetActivities(ports),
     ...createEraseActivities(ports),
     ...createEvaluateActivities(ports),

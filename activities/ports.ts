@@ -1,5 +1,5 @@
 /** Everything that activities need from outside, as narrow ports. Workers wire the real ones. */
-import type { DataEngine, DriftDetector, Evaluator } from '../src/ports/data.ts';
+import type { BatchScorer, DataEngine, DriftDetector, Evaluator } from '../src/ports/data.ts';
 import type { Messenger } from '../src/ports/messenger.ts';
 import type { Registry } from '../src/ports/registry.ts';
 import type { Schedules } from '../src/ports/schedules.ts';
@@ -12,6 +12,7 @@ export interface Ports {
   readonly store: ArtifactStore;
   readonly engine: DataEngine;
   readonly evaluator: Evaluator;
+  readonly batchScorer: BatchScorer;
   readonly drift: DriftDetector;
   readonly trainer: TrainerRunner;
   readonly messenger: Messenger;

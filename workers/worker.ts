@@ -6,6 +6,7 @@ import { Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import type { Ports } from '../activities/ports.ts';
+import { createBatchScorer } from '../src/adapters/batch-scorer.ts';
 import { createDriftDetector } from '../src/adapters/drift.ts';
 import { createDataEngine } from '../src/adapters/duckdb/engine.ts';
 import { createEvaluator } from '../src/adapters/evaluation.ts';
@@ -78,6 +79,7 @@ export async function startWorker(
     store,
     engine: createDataEngine({ maxBytes: settings.dataMaxBytes }),
     evaluator: createEvaluator(createScorer),
+    batchScorer: createBatchScorer(createScorer),
     drift: createDriftDetector(),
     trainer: createProcessTrainer({ python, trainersFolder: join(root, 'trainers'), environment: process.env }),
     messenger: settings.tracing.enabled ? tracedMessenger(createMessenger(client), traces) : createMessenger(client),

@@ -1,4 +1,5 @@
 /** Every workflow that a worker runs. Deterministic: nothing from Node; activities as types only. */
+export { batch } from './batch.ts';
 export { dataset } from './dataset.ts';
 export { lifecycle } from './lifecycle.ts';
 export { rollout } from './rollout.ts';

@@ -25,6 +25,7 @@ import type {
   RunSettings,
 } from '../src/contracts/messages.ts';
 import type { RunOutcome, Stage } from '../src/contracts/values.ts';
+import { rootMessage } from './failure.ts';
 import {
   approveSignal,
   cancelUpdate,
@@ -58,13 +59,6 @@ function tidy(message: DecisionMessage | undefined, decision: DecideUpdate['deci
     reason: isText(message?.reason) ? message.reason : null,
     decision,
   };
-}
-
-/** The deepest message says what happened; the wrappers only say that an activity failed. */
-function rootMessage(error: unknown): string {
-  let found = error;
-  while (found instanceof Error && found.cause instanceof Error) found = found.cause;
-  return found instanceof Error ? found.message : String(found);
 }
 
 export async function run(input: RunInput): Promise<End> {

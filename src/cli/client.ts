@@ -1,4 +1,7 @@
 /** The gateway's HTTP API, as the CLI sees it. */
+import { createWriteStream } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
 import { CliError, EXIT } from './exit.ts';
 
 export class ApiClient {
@@ -16,10 +19,33 @@ export class ApiClient {
     return this.#send<T>('POST', path, body, contentType);
   }
 
-  async #send<T>(method: string, path: string, body?: unknown, contentType?: string): Promise<T> {
-    let response: Response;
+  /** Into a file, which is there only once it is whole. */
+  async download(path: string, target: string): Promise<void> {
+    const response = await this.#fetch('GET', path);
+    if (!response.ok || response.body === null) throw refusal(response, await response.text());
+    const partial = `${target}.partial`;
     try {
-      response = await fetch(this.url + path, {
+      await pipeline(response.body, createWriteStream(partial));
+      await rename(partial, target);
+    } catch (error) {
+      await rm(partial, { force: true });
+      throw new CliError(
+        EXIT.no,
+        `${target} could not be written: ${error instanceof Error ? error.message : String(error)}`,
+      );
+    }
+  }
+
+  async #send<T>(method: string, path: string, body?: unknown, contentType?: string): Promise<T> {
+    const response = await this.#fetch(method, path, body, contentType);
+    const text = await response.text();
+    if (!response.ok) throw refusal(response, text);
+    return (text === '' ? null : parse(text)) as T;
+  }
+
+  async #fetch(method: string, path: string, body?: unknown, contentType?: string): Promise<Response> {
+    try {
+      return await fetch(this.url + path, {
         method,
         ...(body === undefined
           ? {}
@@ -32,22 +58,23 @@ export class ApiClient {
         `the gateway at ${this.url} cannot be reached (${cause}); start it with refit up, or set REFIT_URL to where it is`,
       );
     }
-    const text = await response.text();
-    const answer: unknown = text === '' ? null : parse(text);
-    if (response.ok) return answer as T;
-    const told =
-      answer !== null && typeof answer === 'object' && 'error' in answer ? String(answer.error) : text.slice(0, 500);
-    const details = answer !== null && typeof answer === 'object' && 'details' in answer ? answer.details : undefined;
-    throw new CliError(
-      response.status === 503
-        ? EXIT.unreachable
-        : response.status >= 500 || response.status === 409
-          ? EXIT.no
-          : EXIT.usage,
-      told,
-      details,
-    );
   }
+}
+
+function refusal(response: Response, text: string): CliError {
+  const answer: unknown = text === '' ? null : parse(text);
+  const told =
+    answer !== null && typeof answer === 'object' && 'error' in answer ? String(answer.error) : text.slice(0, 500);
+  const details = answer !== null && typeof answer === 'object' && 'details' in answer ? answer.details : undefined;
+  return new CliError(
+    response.status === 503
+      ? EXIT.unreachable
+      : response.status >= 500 || response.status === 409
+        ? EXIT.no
+        : EXIT.usage,
+    told,
+    details,
+  );
 }
 
 export const modelPath = (model: string): string => `/api/v1/models/${encodeURIComponent(model)}`;

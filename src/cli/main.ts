@@ -4,6 +4,7 @@ import { SetupError, StackError } from '../local/index.ts';
 import { parseSettings, SettingsError } from '../settings.ts';
 import { answerCommands } from './commands/answers.ts';
 import { approvalCommands } from './commands/approvals.ts';
+import { batchCommands } from './commands/batch.ts';
 import { dataCommands } from './commands/data.ts';
 import { driftCommands } from './commands/drift.ts';
 import { eventCommands } from './commands/events.ts';
@@ -42,6 +43,7 @@ const COMMANDS = [
   answerCommands,
   policyCommands,
   predictCommands,
+  batchCommands,
 ];
 
 async function main(argv: readonly string[]): Promise<ExitCode> {

@@ -21,6 +21,21 @@ export type IngestResult =
   | { readonly status: 'version'; readonly version: number; readonly rows: number }
   | { readonly status: 'refused'; readonly reason: string };
 
+// ---- batch scoring --------------------------------------------------------------------------------------------------
+
+export interface BatchRequest {
+  readonly model: string;
+  readonly batch: number;
+}
+export interface BatchInput extends BatchRequest {
+  /** Carried over a continue-as-new: digests of the files that are scored. */
+  readonly parts?: readonly string[];
+}
+export type BatchEnd =
+  | { readonly status: 'done'; readonly rows: number; readonly output: string }
+  | { readonly status: 'failed'; readonly reason: string };
+export type BatchPlan = { readonly version: number; readonly files: number; readonly ended: BatchEnd | null };
+
 // ---- lifecycle ------------------------------------------------------------------------------------------------------
 
 /** What of a definition steers the lifecycle. Durations in milliseconds. */

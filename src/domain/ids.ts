@@ -17,6 +17,7 @@ export const datasetWorkflowId = (dataset: string): string => `dataset/${dataset
 export const lifecycleWorkflowId = (model: string): string => `lifecycle/${model}`;
 export const runWorkflowId = (model: string, run: string): string => `run/${model}/${run}`;
 export const rolloutWorkflowId = (model: string, deployment: number): string => `rollout/${model}/${deployment}`;
+export const batchWorkflowId = (model: string, batch: number): string => `batch/${model}/${batch}`;
 export const sweepWorkflowId = (model: string): string => `sweep/${model}`;
 export const sweepScheduleId = (model: string): string => `sweep/${model}`;
 export const retrainScheduleId = (model: string): string => `retrain/${model}`;

@@ -11,6 +11,7 @@ import { ApiError } from './errors.ts';
 import type { Health } from './health.ts';
 import type { Updates } from './lifecycles.ts';
 import type { GatewayMetrics } from './metrics.ts';
+import { batchRoutes } from './routes/batches.ts';
 import { datasetVersionRoutes } from './routes/dataset-versions.ts';
 import { deadLetterRoutes } from './routes/dead-letters.ts';
 import { erasureRoutes } from './routes/erasures.ts';
@@ -80,6 +81,7 @@ export async function createHttp(
   await app.register(notificationRoutes(services));
   await app.register(deadLetterRoutes(services));
   await app.register(modelRoutes(services, updates));
+  await app.register(batchRoutes(services));
   await app.register(runRoutes(services, updates));
   await app.register(datasetVersionRoutes(services));
   await app.register(erasureRoutes(services));

@@ -13,7 +13,7 @@ const BATCH = 500;
 export interface RetentionOptions {
   readonly registry: Registry;
   readonly store: ArtifactStore;
-  readonly messenger: Pick<Messenger, 'erasureRequested'>;
+  readonly messenger: Pick<Messenger, 'erasureRequested' | 'batchRequested'>;
   readonly logger: Logger;
   readonly now: () => Date;
   /** Null: for ever. */
@@ -39,6 +39,7 @@ export function startRetention({ registry, store, messenger, logger, now, keep }
     // A gateway that died between registry and signal left them to nobody.
     for (const { dataset, erasure } of await registry.openErasures())
       await messenger.erasureRequested(dataset, [erasure]);
+    for (const { model, batch } of await registry.openBatches()) await messenger.batchRequested(model, batch);
     const { events, sent, predictions, runs } = forgotten;
     return events === BATCH || sent === BATCH || predictions > 0 || runs > 0;
   };

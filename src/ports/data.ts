@@ -122,6 +122,8 @@ export interface FeaturesRequest {
   readonly features: readonly FeatureColumn[];
   readonly idColumn: string | null;
   readonly timeColumn: string | null;
+  /** The schema of the dataset version: a column of it that no file has yet is null. @default what the files have */
+  readonly columns?: readonly SourceColumn[];
   /** @default none */
   readonly joins?: readonly JoinInput[];
   /** Parquet that is written: `__id`, `__time`, then the features as the model takes them. Its folder may be used for scratch. */
@@ -267,6 +269,25 @@ export interface Evaluator {
   evaluate(
     request: EvaluationRequest,
   ): Promise<{ readonly evaluation: Evaluation; readonly parity: number; readonly comparison: Comparison | null }>;
+}
+
+export interface BatchScoreRequest extends FeaturesRequest {
+  readonly task: Task;
+  readonly classes: readonly string[];
+  readonly onnx: string;
+  /** Written beside each row. */
+  readonly version: number;
+  /** Key and value metadata of the Parquet file that is written; also makes its bytes those of one batch alone. */
+  readonly about: Readonly<Record<string, string>>;
+}
+export interface BatchScorer {
+  /**
+   * Writes `id`, `time`, `model_version` and `p0`, `p1`, … (the classes in their order) or `prediction`: one row for each of the files, in
+   * their order. Memory does not grow with the rows. @throws DataProblem, ModelProblem
+   */
+  score(request: BatchScoreRequest): Promise<{ readonly rows: number }>;
+  /** One file of several that `score` wrote, in the order given. */
+  join(files: readonly string[], output: string, about: BatchScoreRequest['about']): Promise<{ readonly rows: number }>;
 }
 
 export interface DriftRequest {

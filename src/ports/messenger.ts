@@ -5,6 +5,8 @@ export interface Messenger {
   dataArrived(dataset: string, keys: readonly string[]): Promise<void>;
   /** Numbers of erasures in the registry. */
   erasureRequested(dataset: string, erasures: readonly number[]): Promise<void>;
+  /** Starts it where it does not run; its number is in the registry. */
+  batchRequested(model: string, batch: number): Promise<void>;
   eventsArrived(model: string, keys: readonly string[]): Promise<void>;
   runAwaits(model: string, signal: RunAwaitsSignal): Promise<void>;
   runFinished(model: string, signal: RunFinishedSignal): Promise<void>;

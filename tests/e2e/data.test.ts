@@ -187,6 +187,17 @@ describe('dataset versions', () => {
         (await holding(ERASED)).some((one) => one.endsWith(' id')) ? true : null,
       );
       await stack.settled();
+      const scores = join(stack.folder, 'scores.parquet');
+      const batch = await stack.json('batch', 'blooms', 'beds@5', '--output', scores, '--as', 'olga');
+      expect(batch).toMatchObject({
+        batch: 1,
+        version: run.version,
+        datasetVersion: 5,
+        rows: 4 * ROWS - 50,
+        failure: null,
+      });
+      const [own] = await query(`SELECT count(*) AS n FROM '${scores}' WHERE id = '${ERASED}' AND p0 + p1 > 0.99`);
+      expect(Number(own?.n)).toBe(1);
 
       const erased = await stack.json<{
         finishedAt: string;
@@ -198,7 +209,7 @@ describe('dataset versions', () => {
         };
       }>('data', 'erase', 'beds', '--id', ERASED, '--reason', 'request 77', '--as', 'olga');
       expect(erased.report).toMatchObject({
-        rows: { data: 1, predictions: 1, labels: 1 },
+        rows: { data: 1, predictions: 1, labels: 1, batches: 1 },
         version: 6,
         // From the one on that partition c made: it came with d, in either order.
         lostVersions: expect.arrayContaining([4, 5]),

@@ -32,6 +32,7 @@ const EFFECTS = [
   'commitDatasetVersion',
   'eraseSources',
   'replaceSinkFile',
+  'replaceBatchOutput',
   'eraseLabels',
   'redact',
   'remove',
@@ -136,6 +137,15 @@ async function world(): Promise<ErasureRecord> {
     ...{ topic: 'refit.predictions', partition: 0, startOffset: '0', nextOffset: '2', digest, rows: 2, models: ['m'] },
     ...{ minTime: at(3), maxTime: at(3) },
   });
+  const scores = join(folder, 'scores.parquet');
+  await query(
+    `copy (select 'person-' || i as id, 1.0 as prediction from range(20) t(i)) to '${scores}' (format parquet)`,
+  );
+  const { batch } = await registry.requestBatch({
+    ...{ model: 'm', version: 1, dataset: 'people', datasetVersion: 2, joined: {}, actor: 'dev', requestKey: 'b' },
+    at: at(3),
+  });
+  await registry.finishBatch('m', batch, { rows: 20, output: (await store.putFile(scores)).digest }, at(4));
   const labels = [PERSON, 'person-8'].map((id) => ({ id, label: 1, time: at(4) }));
   await registry.receive([
     {
@@ -175,6 +185,9 @@ async function expectErased(): Promise<void> {
   const [log] = await registry.allSinkFiles('m');
   expect(log).toMatchObject({ rows: 1 });
   await store.pathOf(log?.digest ?? '');
+  const batch = await registry.batch('m', 1);
+  expect(batch).toMatchObject({ rows: 19 });
+  await store.pathOf(batch?.output ?? '');
   expect((await registry.labels('m', '', 10)).map((one) => one.id)).toEqual(['person-8']);
   expect((await registry.event(eventKey('test', 'outcomes')))?.body).not.toContain(PERSON);
   expect(await registry.erasureIds('people', 1)).toEqual([]);
@@ -192,7 +205,10 @@ const erase = (of: Ports) => environment().run(createEraseActivities(of).eraseRo
 describe('erasure', () => {
   it('takes the rows out of all that is kept, and names nobody', async () => {
     await world();
-    expect(await erase(ports())).toMatchObject({ rows: { data: 1, predictions: 1, labels: 1 }, heldElsewhere: 0 });
+    expect(await erase(ports())).toMatchObject({
+      rows: { data: 1, predictions: 1, labels: 1, batches: 1 },
+      heldElsewhere: 0,
+    });
     await expectErased();
     // Asked again, it says the same and does nothing.
     expect(await erase(ports())).toMatchObject({ rows: { data: 1 } });

@@ -4,6 +4,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { Ports } from '../../activities/ports.ts';
+import { createBatchScorer } from '../../src/adapters/batch-scorer.ts';
+import { createScorer } from '../../src/adapters/onnx/scorer.ts';
 import { schedules } from '../../src/adapters/schedule.ts';
 import { openStore } from '../../src/adapters/store/directory.ts';
 import { LATENCY_BUCKETS_MS, type ReplicaReport, type TrafficPlan } from '../../src/contracts/plan.ts';
@@ -157,6 +159,7 @@ export async function testPorts(behaviours: Behaviours, messenger: Messenger): P
     store: await openStore(`file:${join(folder, 'artifacts')}`),
     engine: fakeEngine(behaviours),
     evaluator: fakeEvaluator(behaviours),
+    batchScorer: createBatchScorer(createScorer),
     drift,
     trainer: fakeTrainer(behaviours),
     messenger,

@@ -11,6 +11,7 @@ export const finished: RunFinishedSignal[] = [];
 export const keepsReports = (): Messenger => ({
   dataArrived: async () => {},
   erasureRequested: async () => {},
+  batchRequested: async () => {},
   eventsArrived: async () => {},
   runAwaits: async () => {},
   runFinished: async (_model, signal) => {

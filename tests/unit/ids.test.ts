@@ -12,6 +12,7 @@ describe('ids', () => {
     expect(ids.lifecycleWorkflowId('m')).toBe('lifecycle/m');
     expect(ids.runWorkflowId('m', 'm-000001')).toBe('run/m/m-000001');
     expect(ids.rolloutWorkflowId('m', 3)).toBe('rollout/m/3');
+    expect(ids.batchWorkflowId('m', 3)).toBe('batch/m/3');
     expect(ids.sweepWorkflowId('m')).toBe('sweep/m');
     expect(ids.sweepScheduleId('m')).toBe('sweep/m');
     expect(ids.retrainScheduleId('m')).toBe('retrain/m');

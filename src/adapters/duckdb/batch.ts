@@ -8,11 +8,12 @@ import { createRightSides, joinText } from './joins.ts';
 import { messageOf, parquetOf, quoteName, quoteText, withSession } from './session.ts';
 import { sourceItems } from './source.ts';
 import { relationOf } from './sql-text.ts';
+import { typedRelation } from './types.ts';
 
 /** @throws DataProblem where a file lacks a column that the features read */
-async function requireColumns({ files, source, idColumn, timeColumn, joins }: FeaturesRequest): Promise<void> {
+async function requireColumns({ files, source, idColumn, timeColumn, joins, columns }: FeaturesRequest): Promise<void> {
   for (const file of files) {
-    const present = new Set((await columnsOf(file)).map(({ name }) => name));
+    const present = new Set([...(await columnsOf(file)), ...(columns ?? [])].map(({ name }) => name));
     const lacking = [...requestColumns(source, joins ?? []).map(({ name }) => name), idColumn, timeColumn].find(
       (name) => name !== null && !present.has(name),
     );
@@ -28,10 +29,11 @@ export async function computeFeatures(request: FeaturesRequest): Promise<{ reado
   const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
   const joins = request.joins ?? [];
   const own = requestColumns(source, joins);
+  const { columns } = request;
   const read = [...files, ...joins.flatMap((join) => join.files)];
   return withSession({ files: [...read, output], folders: [dirname(output)] }, async (session) => {
     await session.run(
-      `CREATE TEMP TABLE kept AS SELECT ${sourceItems(own)}, ${id} AS __id, ${time} AS __time, row_number() OVER () - 1 AS __row FROM ${parquetOf(files)}`,
+      `CREATE TEMP TABLE kept AS SELECT ${sourceItems(own)}, ${id} AS __id, ${time} AS __time, row_number() OVER () - 1 AS __row FROM ${columns === undefined ? parquetOf(files) : await typedRelation(session, files, columns)}`,
     );
     await createRightSides(session, joins);
     if (joins.length > 0) {

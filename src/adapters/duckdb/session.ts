@@ -23,6 +23,8 @@ export interface Session {
   rows(sql: string): Promise<readonly Readonly<Record<string, Cell>>[]>;
   /** Columns by name, for many rows. */
   columns(sql: string): Promise<Readonly<Record<string, readonly Cell[]>>>;
+  /** Rows of so many numbers each, at the end of a table of as many DOUBLE columns. */
+  append(table: string, width: number, values: Float64Array): Promise<void>;
   prepare(sql: string): Promise<DuckDBPreparedStatement>;
   close(): void;
 }
@@ -89,6 +91,17 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
       const result = await connection.runAndReadAll(sql);
       const values = result.getColumnsJS();
       return Object.fromEntries(result.columnNames().map((name, index) => [name, (values[index] ?? []).map(cellOf)]));
+    },
+    async append(table, width, values) {
+      const appender = await connection.createAppender(table);
+      try {
+        for (const [index, value] of values.entries()) {
+          appender.appendDouble(value);
+          if ((index + 1) % width === 0) appender.endRow();
+        }
+      } finally {
+        appender.closeSync();
+      }
     },
     prepare: (sql) => connection.prepare(sql),
     close,

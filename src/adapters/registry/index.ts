@@ -3,6 +3,7 @@ import type { Registry } from '../../ports/registry.ts';
 import { pathOfFileUrl } from '../file-url.ts';
 import { createApprovals } from './approvals.ts';
 import { createAudit } from './audit.ts';
+import { createBatches } from './batches.ts';
 import type { Database } from './database.ts';
 import { createDatasets } from './datasets.ts';
 import { createDefinitions } from './definitions.ts';
@@ -49,6 +50,7 @@ export async function openRegistry(databaseUrl: string): Promise<Registry> {
     ...createApprovals(db),
     ...createDeployments(db),
     ...createMonitoring(db),
+    ...createBatches(db),
     ...createLookups(db),
     ...createOutbox(db),
     ...createAudit(db),

@@ -210,3 +210,15 @@ CREATE TABLE lookups (
   PRIMARY KEY (spec, dataset_version)
 );
 `;
+
+/** Batch scoring. `erasures`: how many of the dataset were done when it was asked for. */
+export const FIFTH = `
+CREATE TABLE batches (
+  model TEXT NOT NULL, batch INTEGER NOT NULL, request_key TEXT NOT NULL, version INTEGER NOT NULL, dataset TEXT NOT NULL,
+  dataset_version INTEGER NOT NULL, joined TEXT NOT NULL, actor TEXT NOT NULL, requested_at TEXT NOT NULL, erasures INTEGER NOT NULL,
+  finished_at TEXT, rows INTEGER, output TEXT, failure TEXT,
+  PRIMARY KEY (model, batch), UNIQUE (model, request_key)
+);
+CREATE INDEX batches_open ON batches (model, batch) WHERE finished_at IS NULL;
+CREATE INDEX batches_dataset ON batches (dataset) WHERE output IS NOT NULL;
+`;

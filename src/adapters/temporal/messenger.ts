@@ -1,8 +1,8 @@
 /** Messages to workflows by the Temporal client. The receiver is started where it does not run. */
 import { type Client, WorkflowIdConflictPolicy, WorkflowNotFoundError } from '@temporalio/client';
-import type { DatasetInput, LifecycleInput } from '../../contracts/messages.ts';
+import type { BatchInput, DatasetInput, LifecycleInput } from '../../contracts/messages.ts';
 import { QUEUES } from '../../contracts/values.ts';
-import { datasetWorkflowId, lifecycleWorkflowId } from '../../domain/ids.ts';
+import { batchWorkflowId, datasetWorkflowId, lifecycleWorkflowId } from '../../domain/ids.ts';
 import type { Messenger } from '../../ports/messenger.ts';
 
 /** Keys in one signal, and bytes of them as JSON: a payload may have 2 MB, and all of a history's 50 MB. */
@@ -59,6 +59,16 @@ export function createMessenger(client: Client): Messenger {
       for (const part of signalsOf(keys)) await toDataset(dataset, 'dataArrived', part);
     },
     erasureRequested: (dataset, erasures) => toDataset(dataset, 'erasureRequested', erasures),
+    async batchRequested(model, batch) {
+      const input: BatchInput = { model, batch };
+      await client.workflow.start('batch', {
+        workflowId: batchWorkflowId(model, batch),
+        taskQueue: QUEUES.control,
+        args: [input],
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+        staticSummary: `Scores a version of a dataset with ${model}, file by file`,
+      });
+    },
     async eventsArrived(model, keys) {
       for (const part of signalsOf(keys)) await toLifecycle(model, 'eventsArrived', part);
     },

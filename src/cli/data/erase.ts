@@ -40,6 +40,7 @@ function printReport({ dataset, erasure, report }: ErasureRecord): void {
         ['snapshots of runs', rows.snapshots],
         ['log of predictions', rows.predictions],
         ['outcomes', rows.labels],
+        ['files of batches', rows.batches ?? 0],
       ],
     ),
   );
