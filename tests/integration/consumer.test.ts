@@ -82,8 +82,12 @@ const caughtUp = (world: World): Promise<true> =>
   until(
     'all is committed',
     async () => {
-      const { committed: done, end } = await offsets(world, 'drift');
-      return (done === end && end > 0) || null;
+      // A topic that was made a moment ago may have no leader yet.
+      const found = await offsets(world, 'drift').catch((error: unknown) => {
+        if (error instanceof kafkajs.KafkaJSProtocolError && error.retriable) return null;
+        throw error;
+      });
+      return (found !== null && found.committed === found.end && found.end > 0) || null;
     },
     30_000,
   );

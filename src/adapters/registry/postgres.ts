@@ -30,6 +30,7 @@ const ANSWER_TIMEOUT_MS = 90_000;
 
 const INT8 = 20;
 const LOCK_NOT_AVAILABLE = '55P03';
+const INVALID_PARAMETER = '22023';
 const AUTOCOMMIT_LOCK = 7_365_834_116;
 
 /** First statement of every write, alone, so that each later one sees all that was committed before. The number is for a lost answer to COMMIT. */
@@ -70,6 +71,8 @@ function sorted(error: unknown): unknown {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (error instanceof pg.DatabaseError || SQLSTATE.test(code))
     return PASSING.test(code) ? new Passing(error, !KEEPS_CONNECTION.test(code)) : error;
+  // Asked again it would say the same.
+  if (error.message.includes('does not support SSL')) return error;
   // The client's own errors have no code, those of the socket one of the system's.
   return new Passing(error, true);
 }
@@ -243,8 +246,19 @@ class Postgres implements Database {
   /** True when the transaction of that number was committed. Throws `Passing` while it is under way on the server. */
   async #wasCommitted(xid: string): Promise<boolean> {
     const rows = await this.#with(async (client) => {
-      const answer = await this.#query(client, prepare('SELECT pg_xact_status(?::xid8) AS status'), [xid]);
-      return answer.rows as readonly { readonly status: string | null }[];
+      try {
+        const answer = await this.#query(client, prepare('SELECT pg_xact_status(?::xid8) AS status'), [xid]);
+        return answer.rows as readonly { readonly status: string | null }[];
+      } catch (error) {
+        // A server that crashed counts on from what its log had: of a number that it does not know nothing was ever written.
+        if (
+          error instanceof pg.DatabaseError &&
+          error.code === INVALID_PARAMETER &&
+          /in the future/.test(error.message)
+        )
+          return [{ status: 'aborted' }];
+        throw error;
+      }
     });
     const status = rows[0]?.status ?? 'unknown';
     if (status === 'in progress') throw new Passing(new Error(`transaction ${xid} is still in progress`), false);
