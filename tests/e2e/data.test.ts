@@ -37,6 +37,20 @@ const publish = (partition: string, ...more: string[]) =>
     partition,
     ...more,
   );
+
+/** Settled one by one: an event that the gateway has not taken in yet is no open one, so all could seem settled before it. */
+const settled = (...ids: readonly (string | undefined)[]): Promise<true> =>
+  until(
+    `${ids.join(', ')} settled`,
+    async () => {
+      for (const id of ids) {
+        const shown = await stack.try('events', 'show', id ?? '', '--json');
+        if (shown.code !== 0 || !(JSON.parse(shown.stdout) as ShownEvent).settled) return null;
+      }
+      return true as const;
+    },
+    MINUTES_MS,
+  );
 const show = (run: string) =>
   stack.json<
     Run & { datasetVersion: number; snapshot: string; differences: string[] | null; training: { onnx: string } }
@@ -85,15 +99,14 @@ describe('dataset versions', () => {
       const without = [header, ...rest.filter((one) => (parse(one) as { name: string }).name !== 'heights')];
       await writeFile(join(project, 'refit.yaml'), without.join('\n---\n'));
       await stack.refit('apply', project, '--as', 'dev');
-      await publish('a');
-      await publish('b');
+      const early = [await publish('a'), await publish('b')];
       await writeFile(join(project, 'refit.yaml'), text);
       const [, third, fourth] = await Promise.all([
         stack.refit('apply', project, '--as', 'dev'),
         publish('c'),
         publish('d'),
       ]);
-      await stack.settled();
+      await settled(...[...early, third, fourth].map((one) => one.accepted[0]?.id));
       const versions = await stack.json<{ version: number; event: string; rows: number; change: string }[]>(
         'data',
         'versions',
@@ -123,7 +136,7 @@ describe('dataset versions', () => {
       const before = await show((await ended('blooms'))[0]?.run ?? '');
       await writeGarden(fileOf('b'), ROWS, ROWS - 50);
       const corrected = await publish('b');
-      await stack.settled();
+      await settled(corrected.accepted[0]?.id);
       const runs = await ended('blooms');
       const after = await show(runs[0]?.run ?? '');
       expect([before.datasetVersion, after.datasetVersion]).toEqual([4, 5]);
@@ -186,7 +199,7 @@ describe('dataset versions', () => {
       await until('the prediction is in the log', async () =>
         (await holding(ERASED)).some((one) => one.endsWith(' id')) ? true : null,
       );
-      await stack.settled();
+      await settled('outcomes');
       const scores = join(stack.folder, 'scores.parquet');
       const batch = await stack.json('batch', 'blooms', 'beds@5', '--output', scores, '--as', 'olga');
       expect(batch).toMatchObject({
@@ -235,7 +248,7 @@ describe('dataset versions', () => {
       expect(repeated?.outcomeReason).toMatch(/version \d of dataset beds can no longer be rebuilt: erasure 1/);
       // The same bytes do not come back.
       const again = await publish('c', '--id', 'again');
-      await stack.settled();
+      await settled('again');
       const { fates } = await stack.json<ShownEvent>('events', 'show', again.accepted[0]?.id ?? '');
       expect(fates[0]?.reason).toMatch(/erased.*erasure 1 took rows out/);
       const ready = await fetch(`${stack.inference}/v2/models/blooms/ready`);
@@ -266,7 +279,7 @@ describe('dataset versions', () => {
       for (const [name, sql, reason] of bad) {
         await query(`COPY (${sql}) TO '${fileOf(name)}' (FORMAT parquet)`);
         const { accepted } = await publish(name);
-        await stack.settled();
+        await settled(accepted[0]?.id);
         const { fates } = await stack.json<ShownEvent>('events', 'show', accepted[0]?.id ?? '');
         expect(fates.map(({ model, fate }) => `${model} ${fate}`).sort()).toEqual([
           'blooms refused',
