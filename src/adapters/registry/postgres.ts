@@ -3,6 +3,7 @@
  * follow one another as SQLite's do (decision 18); reads see one snapshot and wait for nobody. What the network loses is tried again, and a
  * commit whose answer was lost is asked for, not guessed.
  */
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import {
@@ -31,6 +32,8 @@ const ANSWER_TIMEOUT_MS = 90_000;
 const INT8 = 20;
 const LOCK_NOT_AVAILABLE = '55P03';
 const INVALID_PARAMETER = '22023';
+/** One row for each commit, for a day: whether it was carried out can be asked for after its answer was lost. */
+const MARKS = 'CREATE TABLE IF NOT EXISTS commit_marks (mark TEXT PRIMARY KEY, at TIMESTAMPTZ NOT NULL DEFAULT now())';
 const AUTOCOMMIT_LOCK = 7_365_834_116;
 
 /** First statement of every write, alone, so that each later one sees all that was committed before. The number is for a lost answer to COMMIT. */
@@ -59,6 +62,7 @@ class CommitUnknown extends Error {
   override readonly name = 'CommitUnknown';
   constructor(
     readonly xid: string,
+    readonly mark: string,
     readonly result: unknown,
     override readonly cause: Error,
   ) {
@@ -163,11 +167,12 @@ class Postgres implements Database {
   /** A schema that was named is made where it is missing, so that a new registry needs nothing but a database. */
   async prepareSchema(schema: string | null): Promise<void> {
     await this.#patiently(async () => {
-      if (schema === null) return;
       await this.#with(async (client) => {
         await this.#query(client, `SELECT pg_advisory_lock(${AUTOCOMMIT_LOCK})`);
         try {
-          await this.#query(client, `CREATE SCHEMA IF NOT EXISTS "${schema}"`);
+          if (schema !== null) await this.#query(client, `CREATE SCHEMA IF NOT EXISTS "${schema}"`);
+          await this.#query(client, MARKS);
+          await this.#query(client, "DELETE FROM commit_marks WHERE at < now() - interval '1 day'");
         } finally {
           await this.#query(client, `SELECT pg_advisory_unlock(${AUTOCOMMIT_LOCK})`);
         }
@@ -232,37 +237,44 @@ class Postgres implements Database {
   }
 
   async #commit(client: pg.PoolClient, xid: string | null, result: unknown): Promise<void> {
+    const mark = randomUUID();
     try {
-      const { command } = await this.#query(client, 'COMMIT');
+      // Sent together, so that the mark costs no round trip.
+      const marked =
+        xid === null ? null : this.#query(client, prepare('INSERT INTO commit_marks (mark) VALUES (?)'), [mark]);
+      const [{ command }] = await Promise.all([this.#query(client, 'COMMIT'), marked]);
       // Postgres answers ROLLBACK to the COMMIT of a transaction in which a statement failed.
       if (command !== 'COMMIT') throw new Error(`the registry ${this.name} did not commit: ${command}`);
     } catch (error) {
       if (xid !== null && error instanceof Passing && error.connectionLost)
-        throw new CommitUnknown(xid, result, error.cause);
+        throw new CommitUnknown(xid, mark, result, error.cause);
       throw error;
     }
   }
 
-  /** True when the transaction of that number was committed. Throws `Passing` while it is under way on the server. */
-  async #wasCommitted(xid: string): Promise<boolean> {
-    const rows = await this.#with(async (client) => {
-      try {
-        const answer = await this.#query(client, prepare('SELECT pg_xact_status(?::xid8) AS status'), [xid]);
-        return answer.rows as readonly { readonly status: string | null }[];
-      } catch (error) {
-        // A server that crashed counts on from what its log had: of a number that it does not know nothing was ever written.
-        if (
-          error instanceof pg.DatabaseError &&
-          error.code === INVALID_PARAMETER &&
-          /in the future/.test(error.message)
-        )
-          return [{ status: 'aborted' }];
-        throw error;
-      }
+  /**
+   * True when the transaction was committed: then its mark is there. Its number alone would not tell: a server that crashed gives numbers again that
+   * its log had not kept. Throws `Passing` while the transaction is under way on the server.
+   */
+  async #wasCommitted({ xid, mark }: CommitUnknown): Promise<boolean> {
+    return this.#with(async (client) => {
+      if ((await this.#statusOf(client, xid)) === 'in progress')
+        throw new Passing(new Error(`transaction ${xid} is still in progress`), false);
+      const found = await this.#query(client, prepare('SELECT 1 FROM commit_marks WHERE mark = ?'), [mark]);
+      return found.rows.length > 0;
     });
-    const status = rows[0]?.status ?? 'unknown';
-    if (status === 'in progress') throw new Passing(new Error(`transaction ${xid} is still in progress`), false);
-    return status === 'committed';
+  }
+
+  /** Null for a number that the server does not know. */
+  async #statusOf(client: pg.PoolClient, xid: string): Promise<string | null> {
+    try {
+      const answer = await this.#query(client, prepare('SELECT pg_xact_status(?::xid8) AS status'), [xid]);
+      return (answer.rows as readonly { readonly status: string | null }[])[0]?.status ?? null;
+    } catch (error) {
+      const isUnknown = error instanceof pg.DatabaseError && error.code === INVALID_PARAMETER;
+      if (isUnknown && /in the future/.test(error.message)) return null;
+      throw error;
+    }
   }
 
   async #with<T>(use: (client: pg.PoolClient) => Promise<T>): Promise<T> {
@@ -320,7 +332,7 @@ class Postgres implements Database {
     for (const backoffMs of backoffs()) {
       if (this.#closed) throw new RegistryError(`the registry ${this.name} is closed`);
       try {
-        if (unknown && (await this.#wasCommitted(unknown.xid))) return unknown.result as T;
+        if (unknown && (await this.#wasCommitted(unknown))) return unknown.result as T;
         unknown = undefined;
         return await attempt();
       } catch (error) {
