@@ -277,7 +277,8 @@ export const SETTING_DESCRIPTIONS: Readonly<Record<string, string>> = {
     'The artifact store: `file:PATH` of a folder, or `s3://BUCKET/PREFIX`. Default: `artifacts` in `REFIT_HOME`.',
   REFIT_ARTIFACTS_CACHE: 'How much of an artifact store on S3 is kept on this disk, in `REFIT_HOME`.',
   AWS_ENDPOINT_URL_S3: 'Endpoint of S3, for data and the artifact store; `AWS_ENDPOINT_URL` as well. Default: AWS.',
-  AWS_ACCESS_KEY_ID: 'Its access key. Without one, requests are not signed.',
+  AWS_ACCESS_KEY_ID:
+    'Its access key. Without one, whatever AWS’s own tools find: `AWS_PROFILE`, a role of the pod, the container or the instance; where there is none, requests are not signed.',
   AWS_SECRET_ACCESS_KEY: 'Its secret',
   AWS_SESSION_TOKEN: 'Its token, where the key is a temporary one',
   AWS_REGION: 'Its region; `AWS_DEFAULT_REGION` as well',

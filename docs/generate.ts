@@ -414,11 +414,13 @@ function settingsPage(): string {
   };
   return page('Settings', [
     'Settings are environment variables, read once when a process starts. An empty variable counts as not set. A value that cannot be used is an error that names the variable. Paths are relative to the folder where the process starts. `.env.example` lists all of them; Refit does not read `.env` by itself.',
-    'A secret (`TEMPORAL_API_KEY`, `KAFKA_SASL_PASSWORD`) is masked wherever settings are printed.',
+    'A secret (`TEMPORAL_API_KEY`, `KAFKA_SASL_PASSWORD`, `AWS_SECRET_ACCESS_KEY`) is masked wherever settings are printed.',
     ...group('Refit', /^REFIT_(?!.*_PORT$)/),
     ...group('Ports', /^REFIT_.*_PORT$/),
     ...group('Temporal', /^TEMPORAL_/),
     ...group('Kafka', /^KAFKA_/),
+    ...group('S3', /^AWS_/),
+    ...group('Traces', /^OTEL_/),
   ]);
 }
 

@@ -71,5 +71,7 @@ describe('the reference', () => {
     const byOthers = ['REFIT_CACHE', 'TEMPORAL_CLI_PATH', 'REFIT_TOPIC_PREFIX', 'OTEL_EXPORTER_OTLP_ENDPOINT'];
     expect(listed.filter((name) => !read.includes(name) && !byOthers.includes(name))).toEqual([]);
     expect(settings().filter(({ meaning }) => meaning === '')).toEqual([]);
+    const page = readFileSync(join(ROOT, 'docs/reference/settings.md'), 'utf8');
+    expect(listed.filter((name) => !page.includes(`| \`${name}\` |`))).toEqual([]);
   });
 });

@@ -32,8 +32,15 @@ const ANSWER_TIMEOUT_MS = 90_000;
 const INT8 = 20;
 const LOCK_NOT_AVAILABLE = '55P03';
 const INVALID_PARAMETER = '22023';
-/** One row for each commit, for a day: whether it was carried out can be asked for after its answer was lost. */
-const MARKS = 'CREATE TABLE IF NOT EXISTS commit_marks (mark TEXT PRIMARY KEY, at TIMESTAMPTZ NOT NULL DEFAULT now())';
+/**
+ * The last commit of each connection: whether it was carried out can be asked for after its answer was lost, for that connection makes no other.
+ * A connection's row goes a day after its last commit.
+ */
+const MARKS =
+  'CREATE TABLE IF NOT EXISTS last_commits (connection TEXT PRIMARY KEY, mark TEXT NOT NULL, at TIMESTAMPTZ NOT NULL)';
+const MARK = `INSERT INTO last_commits (connection, mark, at) VALUES (?, ?, now())
+  ON CONFLICT (connection) DO UPDATE SET mark = excluded.mark, at = excluded.at`;
+const FORGET_MARKS = "DELETE FROM last_commits WHERE at < now() - interval '1 day'";
 const AUTOCOMMIT_LOCK = 7_365_834_116;
 
 /** First statement of every write, alone, so that each later one sees all that was committed before. The number is for a lost answer to COMMIT. */
@@ -144,6 +151,8 @@ class Postgres implements Database {
   readonly #pool: pg.Pool;
   readonly #turns = new Turns();
   readonly #known = new WeakSet<pg.PoolClient>();
+  /** Those that have committed, by a name of their own. */
+  readonly #writers = new WeakMap<pg.PoolClient, string>();
   #closed = false;
 
   constructor(address: PostgresAddress) {
@@ -172,7 +181,6 @@ class Postgres implements Database {
         try {
           if (schema !== null) await this.#query(client, `CREATE SCHEMA IF NOT EXISTS "${schema}"`);
           await this.#query(client, MARKS);
-          await this.#query(client, "DELETE FROM commit_marks WHERE at < now() - interval '1 day'");
         } finally {
           await this.#query(client, `SELECT pg_advisory_unlock(${AUTOCOMMIT_LOCK})`);
         }
@@ -240,9 +248,8 @@ class Postgres implements Database {
     const mark = randomUUID();
     try {
       // Sent together, so that the mark costs no round trip.
-      const marked =
-        xid === null ? null : this.#query(client, prepare('INSERT INTO commit_marks (mark) VALUES (?)'), [mark]);
-      const [{ command }] = await Promise.all([this.#query(client, 'COMMIT'), marked]);
+      const marked = xid === null ? [] : this.#mark(client, mark);
+      const [{ command }] = await Promise.all([this.#query(client, 'COMMIT'), ...marked]);
       // Postgres answers ROLLBACK to the COMMIT of a transaction in which a statement failed.
       if (command !== 'COMMIT') throw new Error(`the registry ${this.name} did not commit: ${command}`);
     } catch (error) {
@@ -250,6 +257,14 @@ class Postgres implements Database {
         throw new CommitUnknown(xid, mark, result, error.cause);
       throw error;
     }
+  }
+
+  #mark(client: pg.PoolClient, mark: string): readonly Promise<pg.QueryResult>[] {
+    const known = this.#writers.get(client);
+    const connection = known ?? randomUUID();
+    this.#writers.set(client, connection);
+    const marked = this.#query(client, prepare(MARK), [connection, mark]);
+    return known === undefined ? [this.#query(client, FORGET_MARKS), marked] : [marked];
   }
 
   /**
@@ -260,7 +275,7 @@ class Postgres implements Database {
     return this.#with(async (client) => {
       if ((await this.#statusOf(client, xid)) === 'in progress')
         throw new Passing(new Error(`transaction ${xid} is still in progress`), false);
-      const found = await this.#query(client, prepare('SELECT 1 FROM commit_marks WHERE mark = ?'), [mark]);
+      const found = await this.#query(client, prepare('SELECT 1 FROM last_commits WHERE mark = ?'), [mark]);
       return found.rows.length > 0;
     });
   }

@@ -1,13 +1,10 @@
-/** The few calls of S3 that Refit needs, on any endpoint, streamed both ways. */
+/** The few calls of S3 that Refit needs, on any endpoint, streamed both ways, by AWS's own client. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
-import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import type * as Aws from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../settings/types.ts';
-import { encodePath, encodeQuery, signed } from './signature.ts';
 
 /** What the server answered, with its code and message. Every other error is an outage. */
 export class S3Error extends Error {
@@ -16,22 +13,19 @@ export class S3Error extends Error {
     readonly status: number,
     readonly code: string,
     message: string,
+    options?: ErrorOptions,
   ) {
-    super(message);
+    super(message, options);
   }
 }
 
-export type S3Body =
-  | { readonly bytes: Uint8Array }
-  | { readonly path: string; readonly start: number; readonly end: number };
-
 export interface S3Client {
-  get(bucket: string, key: string): Promise<{ readonly stream: Readable; readonly bytes: number }>;
+  get(bucket: string, key: string): Promise<Readable>;
   /** undefined where there is no such object. */
   head(bucket: string, key: string): Promise<{ readonly bytes: number } | undefined>;
   /** `create`: only where there is none yet. */
   putBytes(bucket: string, key: string, bytes: Uint8Array, create: boolean): Promise<'stored' | 'exists'>;
-  /** @throws S3Error where the file has other bytes than `digest` says */
+  /** @throws S3Error where the file has other bytes than `digest` says; nothing is stored then */
   putFile(
     bucket: string,
     key: string,
@@ -43,233 +37,175 @@ export interface S3Client {
   remove(bucket: string, key: string): Promise<void>;
 }
 
-const ATTEMPTS = 3;
-const RETRY_MS = 200;
+const CONNECT_MS = 10_000;
 /** Without a byte in either direction. */
 const SILENCE_MS = 30_000;
-const ERROR_BYTES = 65_536;
-/** One request up to here; what is larger goes in parts, of which each can be sent again. */
-const SINGLE_BYTES = 512 * 2 ** 20;
-const PART_BYTES = 64 * 2 ** 20;
+/** In memory, four at a time; what is smaller goes in one request. */
+const PART_BYTES = 16 * 2 ** 20;
 const MAX_PARTS = 10_000;
-const EMPTY = createHash('sha256').digest('hex');
-/** Answers that may pass. */
-const PASSING = new Set([408, 409, 425, 429, 500, 502, 503, 504]);
+const EXISTS = 412;
+/** Two conditional writes of one key at the same moment: whoever gets this is told to ask again. */
+const CONFLICT = 409;
+const CONFLICT_ATTEMPTS = 5;
+const CONFLICT_MS = 200;
 
-interface Call {
-  readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'DELETE';
-  readonly bucket: string;
-  readonly key: string;
-  readonly query?: Readonly<Record<string, string>>;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: S3Body;
-  /** sha256 of the body. */
-  readonly payload?: string;
+interface Opened {
+  readonly aws: typeof Aws;
+  readonly client: Aws.S3Client;
+  /** Why requests go without a signature, if they do. */
+  readonly unsigned?: string;
 }
 
-const unescapeXml = (text: string): string =>
-  text.replace(/&(?:lt|gt|amp|quot|apos|#(\d+)|#x([0-9a-f]+));/gi, (entity, decimal?: string, hex?: string) => {
-    if (decimal !== undefined) return String.fromCodePoint(Number(decimal));
-    if (hex !== undefined) return String.fromCodePoint(Number.parseInt(hex, 16));
-    return { '&lt;': '<', '&gt;': '>', '&amp;': '&', '&quot;': '"', '&apos;': "'" }[entity.toLowerCase()] ?? entity;
-  });
-const textsOf = (xml: string, tag: string): readonly string[] =>
-  [...xml.matchAll(new RegExp(`<${tag}>([^<]*)</${tag}>`, 'g'))].map(([, text = '']) => unescapeXml(text));
-
-async function textOf(response: IncomingMessage, most: number): Promise<string> {
-  let text = '';
-  for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>)
-    if (text.length < most) text += chunk;
-  return text;
-}
-
-async function problemOf(response: IncomingMessage, { method, bucket, key }: Call): Promise<S3Error> {
-  const xml = await textOf(response, ERROR_BYTES);
-  const status = response.statusCode ?? 0;
-  const code = textsOf(xml, 'Code')[0] ?? (status === 404 ? 'NotFound' : status === 403 ? 'Forbidden' : '');
-  const said = [code, textsOf(xml, 'Message')[0]].filter((one) => one !== undefined && one !== '').join(': ');
-  const what = `${method} s3://${bucket}${key === '' ? '' : `/${key}`}`;
-  return new S3Error(status, code, `${what} was answered ${status}${said === '' ? '' : ` (${said})`}`);
-}
-
-const bodyBytes = (body: S3Body): number => ('bytes' in body ? body.bytes.length : body.end - body.start);
-
-async function send(outgoing: ClientRequest, body: S3Body | undefined): Promise<void> {
-  if (body === undefined) outgoing.end();
-  else if ('bytes' in body) outgoing.end(body.bytes);
-  else if (body.end === body.start) outgoing.end();
-  else await pipeline(createReadStream(body.path, { start: body.start, end: body.end - 1 }), outgoing);
-}
-
-/** @param sizes from when on a file goes in parts, and how large these are (at least 5 MiB), in bytes */
-export function createS3Client(
-  settings: S3Settings,
-  sizes = { singleBytes: SINGLE_BYTES, partBytes: PART_BYTES },
-): S3Client {
-  const { region, endpoint } = settings;
-
-  /** Bucket in the path at an endpoint of one's own, in the host at AWS, as each wants it. */
-  function addressOf(
-    bucket: string,
-    key: string,
-  ): { readonly base: URL; readonly host: string; readonly path: string } {
-    const own = endpoint ?? `https://${bucket.includes('.') ? '' : `${bucket}.`}s3.${region}.amazonaws.com`;
-    const base = new URL(own);
-    const inPath = endpoint !== undefined || bucket.includes('.');
-    const path = encodePath(`${base.pathname.replace(/\/$/, '')}${inPath ? `/${bucket}` : ''}/${key}`);
-    return { base, host: base.host, path };
-  }
-
-  function once(call: Call): Promise<IncomingMessage> {
-    const { method, bucket, key, query = {}, body } = call;
-    const { base, host, path } = addressOf(bucket, key);
-    const given = { ...call.headers, ...(body === undefined ? {} : { 'content-length': String(bodyBytes(body)) }) };
-    const keys = settings.credentials;
-    const payload = call.payload ?? EMPTY;
-    const headers =
-      keys === undefined
-        ? { ...given, host }
-        : signed(
-            { method, host, path, query, headers: given, payload },
-            {
-              accessKeyId: keys.accessKeyId,
-              secretAccessKey: keys.secretAccessKey.reveal(),
-              ...(keys.sessionToken === undefined ? {} : { sessionToken: keys.sessionToken.reveal() }),
-            },
-            region,
-            new Date(),
-          );
-    const search = encodeQuery(query);
-    return new Promise((resolve, reject) => {
-      const outgoing = (base.protocol === 'http:' ? httpRequest : httpsRequest)(
-        {
-          ...{ method, headers, timeout: SILENCE_MS, host: base.hostname.replace(/^\[|\]$/g, ''), port: base.port },
-          path: search === '' ? path : `${path}?${search}`,
-        },
-        resolve,
-      );
-      outgoing.on('error', reject);
-      outgoing.on('timeout', () =>
-        outgoing.destroy(new Error(`S3 at ${base.host} has been silent for ${SILENCE_MS / 1000} s`)),
-      );
-      send(outgoing, body).catch(reject);
+/** @param partBytes at least 5 MiB. @default 16 MiB */
+export function createS3Client(settings: S3Settings, partBytes = PART_BYTES): S3Client {
+  let opening: Promise<Opened> | undefined;
+  const opened = (): Promise<Opened> => {
+    opening ??= open(settings).catch((error: unknown) => {
+      opening = undefined;
+      throw error;
     });
+    return opening;
+  };
+
+  async function call<T>(what: string, work: (opened: Opened) => Promise<T>): Promise<T> {
+    const s3 = await opened();
+    try {
+      return await work(s3);
+    } catch (error) {
+      if (!(error instanceof s3.aws.S3ServiceException)) throw error;
+      const status = error.$metadata.httpStatusCode ?? 0;
+      const said = [error.name, error.message].filter((one, index, all) => one !== '' && all.indexOf(one) === index);
+      const why = s3.unsigned === undefined ? '' : `; it went without a signature, for ${s3.unsigned}`;
+      throw new S3Error(status, error.name, `${what} was answered ${status} (${said.join(': ')})${why}`, {
+        cause: error,
+      });
+    }
   }
 
-  /** @throws S3Error for an answer that is none of 2xx and that does not pass */
-  async function call(asked: Call, wanted: readonly number[] = []): Promise<IncomingMessage> {
+  async function put(create: boolean, once: () => Promise<void>): Promise<'stored' | 'exists'> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const response = await once(asked);
-        const status = response.statusCode ?? 0;
-        if ((status >= 200 && status < 300) || wanted.includes(status)) return response;
-        const problem = await problemOf(response, asked);
-        if (!PASSING.has(status) || attempt === ATTEMPTS) throw problem;
+        await once();
+        return 'stored';
       } catch (error) {
-        if (error instanceof S3Error || attempt === ATTEMPTS) throw error;
+        const status = error instanceof S3Error ? error.status : 0;
+        if (create && status === EXISTS) return 'exists';
+        if (status !== CONFLICT || attempt === CONFLICT_ATTEMPTS) throw error;
       }
-      await delay(RETRY_MS * 4 ** (attempt - 1));
+      await delay(CONFLICT_MS * attempt);
     }
   }
-
-  async function done(asked: Call, wanted: readonly number[] = []): Promise<IncomingMessage> {
-    const response = await call(asked, wanted);
-    response.resume();
-    return response;
-  }
-
-  const condition = (create: boolean): Readonly<Record<string, string>> => (create ? { 'if-none-match': '*' } : {});
-  const EXISTS = 412;
-  const outcome = ({ statusCode }: IncomingMessage): 'stored' | 'exists' =>
-    statusCode === EXISTS ? 'exists' : 'stored';
-
-  /** For files beyond one request: nothing is visible before its end, and memory stays at one read buffer. */
-  async function putParts(
-    bucket: string,
-    key: string,
-    file: { readonly path: string; readonly bytes: number; readonly digest: string },
-    create: boolean,
-  ): Promise<'stored' | 'exists'> {
-    const started = await call({ method: 'POST', bucket, key, query: { uploads: '' } });
-    const [uploadId = ''] = textsOf(await textOf(started, ERROR_BYTES), 'UploadId');
-    try {
-      const size = Math.max(sizes.partBytes, Math.ceil(file.bytes / MAX_PARTS));
-      const whole = createHash('sha256');
-      const tags: string[] = [];
-      for (let start = 0; start < file.bytes; start += size) {
-        const end = Math.min(file.bytes, start + size);
-        const part = createHash('sha256');
-        for await (const chunk of createReadStream(file.path, { start, end: end - 1 }) as AsyncIterable<Buffer>) {
-          part.update(chunk);
-          whole.update(chunk);
-        }
-        const query = { partNumber: String(tags.length + 1), uploadId };
-        const body = { path: file.path, start, end };
-        const { headers } = await done({ method: 'PUT', bucket, key, query, body, payload: part.digest('hex') });
-        tags.push(headers.etag ?? '');
-      }
-      if (whole.digest('hex') !== file.digest)
-        throw new S3Error(400, 'BadDigest', `${file.path} changed while it was stored`);
-      const parts = tags.map((tag, index) => `<Part><PartNumber>${index + 1}</PartNumber><ETag>${tag}</ETag></Part>`);
-      const bytes = Buffer.from(`<CompleteMultipartUpload>${parts.join('')}</CompleteMultipartUpload>`);
-      const payload = createHash('sha256').update(bytes).digest('hex');
-      const end = await call(
-        { method: 'POST', bucket, key, query: { uploadId }, body: { bytes }, payload, headers: condition(create) },
-        [EXISTS],
-      );
-      const xml = await textOf(end, ERROR_BYTES);
-      // It may fail after it has answered 200.
-      const [code] = xml.includes('<Error>') ? textsOf(xml, 'Code') : [];
-      if (end.statusCode === EXISTS || code === 'PreconditionFailed') {
-        await done({ method: 'DELETE', bucket, key, query: { uploadId } }, [404]);
-        return 'exists';
-      }
-      if (code !== undefined) throw new Error(`storing s3://${bucket}/${key} failed at its end (${code})`);
-      return 'stored';
-    } catch (error) {
-      // Parts that nobody completes would be paid for; where this fails as well, the first error says more.
-      await done({ method: 'DELETE', bucket, key, query: { uploadId } }, [404]).catch(() => undefined);
-      throw error;
-    }
-  }
+  const condition = (create: boolean): { IfNoneMatch?: string } => (create ? { IfNoneMatch: '*' } : {});
+  const named = (method: string, bucket: string, key: string): string => `${method} s3://${bucket}/${key}`;
 
   return {
-    async get(bucket, key) {
-      const stream = await call({ method: 'GET', bucket, key });
-      return { stream, bytes: Number(stream.headers['content-length'] ?? Number.NaN) };
-    },
+    get: (bucket, key) =>
+      call(named('GET', bucket, key), async ({ aws, client }) => {
+        const { Body } = await client.send(new aws.GetObjectCommand({ Bucket: bucket, Key: key }));
+        if (!(Body instanceof Readable)) throw new Error(`GET s3://${bucket}/${key} was answered without a body`);
+        return Body;
+      }),
+
     async head(bucket, key) {
-      const { statusCode, headers } = await done({ method: 'HEAD', bucket, key }, [404]);
-      return statusCode === 404 ? undefined : { bytes: Number(headers['content-length']) };
-    },
-    async putBytes(bucket, key, bytes, create) {
-      const payload = createHash('sha256').update(bytes).digest('hex');
-      return outcome(
-        await done({ method: 'PUT', bucket, key, body: { bytes }, payload, headers: condition(create) }, [EXISTS]),
-      );
-    },
-    async putFile(bucket, key, file, create) {
-      if (file.bytes > sizes.singleBytes) return putParts(bucket, key, file, create);
-      const body = { path: file.path, start: 0, end: file.bytes };
-      return outcome(
-        await done({ method: 'PUT', bucket, key, body, payload: file.digest, headers: condition(create) }, [EXISTS]),
-      );
-    },
-    async list(bucket, prefix, limit) {
-      const keys: string[] = [];
-      for (let token: string | undefined; ; ) {
-        const query = {
-          ...{ 'list-type': '2', prefix, 'max-keys': String(Math.min(1_000, limit - keys.length)) },
-          ...(token === undefined ? {} : { 'continuation-token': token }),
-        };
-        const xml = await textOf(await call({ method: 'GET', bucket, key: '', query }), 16 * 2 ** 20);
-        keys.push(...textsOf(xml, 'Key'));
-        [token] = textsOf(xml, 'NextContinuationToken');
-        if (token === undefined || keys.length >= limit) return keys.slice(0, limit);
+      try {
+        const { ContentLength } = await call(named('HEAD', bucket, key), ({ aws, client }) =>
+          client.send(new aws.HeadObjectCommand({ Bucket: bucket, Key: key })),
+        );
+        return { bytes: ContentLength ?? 0 };
+      } catch (error) {
+        if (error instanceof S3Error && error.status === 404) return undefined;
+        throw error;
       }
     },
+
+    putBytes: (bucket, key, bytes, create) =>
+      put(create, () =>
+        call(named('PUT', bucket, key), async ({ aws, client }) => {
+          const input = { Bucket: bucket, Key: key, Body: bytes, ...condition(create) };
+          await client.send(new aws.PutObjectCommand(input));
+        }),
+      ),
+
+    async putFile(bucket, key, file, create) {
+      const { Upload } = await import('@aws-sdk/lib-storage');
+      return put(create, () =>
+        call(named('PUT', bucket, key), async ({ client }) => {
+          const Body = Readable.from(verified(file), { objectMode: false });
+          const partSize = Math.max(partBytes, Math.ceil(file.bytes / MAX_PARTS));
+          await new Upload({
+            client,
+            partSize,
+            params: { Bucket: bucket, Key: key, Body, ...condition(create) },
+          }).done();
+        }),
+      );
+    },
+
+    list: (bucket, prefix, limit) =>
+      call(named('LIST', bucket, prefix), async ({ aws, client }) => {
+        const keys: string[] = [];
+        const pages = aws.paginateListObjectsV2(
+          { client, pageSize: Math.min(1_000, limit) },
+          { Bucket: bucket, Prefix: prefix },
+        );
+        for await (const { Contents = [] } of pages) {
+          keys.push(...Contents.flatMap(({ Key }) => (Key === undefined ? [] : [Key])));
+          if (keys.length >= limit) break;
+        }
+        return keys.slice(0, limit);
+      }),
+
     async remove(bucket, key) {
-      await done({ method: 'DELETE', bucket, key }, [404]);
+      await call(named('DELETE', bucket, key), ({ aws, client }) =>
+        client.send(new aws.DeleteObjectCommand({ Bucket: bucket, Key: key })),
+      );
     },
   };
+}
+
+/** Fails at its end, before the last part is sent, where the bytes are not those that were promised. */
+async function* verified({ path, digest }: { readonly path: string; readonly digest: string }): AsyncGenerator<Buffer> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    yield chunk;
+  }
+  if (hash.digest('hex') !== digest) throw new S3Error(400, 'BadDigest', `${path} changed while it was stored`);
+}
+
+/** Loaded when it is first needed: most installations, and every start of the CLI, do without. */
+async function open({ region, endpoint, credentials }: S3Settings): Promise<Opened> {
+  // It would tell everybody on Node 20, at each start, what concerns only whoever raises the version that is pinned here.
+  // eslint-disable-next-line no-restricted-syntax -- set, not read
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+  const aws = await import('@aws-sdk/client-s3');
+  const config: Aws.S3ClientConfig = {
+    region,
+    followRegionRedirects: true,
+    // Other servers than AWS's know neither buckets as host names nor the checksums that AWS adds by default.
+    ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
+    ...{ requestChecksumCalculation: 'WHEN_REQUIRED', responseChecksumValidation: 'WHEN_REQUIRED' },
+    requestHandler: { connectionTimeout: CONNECT_MS, socketTimeout: SILENCE_MS },
+  };
+  if (credentials) {
+    const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+    const keys = {
+      ...{ accessKeyId, secretAccessKey: secretAccessKey.reveal() },
+      ...(sessionToken === undefined ? {} : { sessionToken: sessionToken.reveal() }),
+    };
+    return { aws, client: new aws.S3Client({ ...config, credentials: keys }) };
+  }
+  // A profile, a role of the pod, the container or the instance: whatever AWS's own tools find.
+  const client = new aws.S3Client(config);
+  try {
+    await client.config.credentials();
+    return { aws, client };
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== 'CredentialsProviderError') throw error;
+    client.destroy();
+    const signer = { sign: async <T>(request: T): Promise<T> => request };
+    const credentials = { accessKeyId: '', secretAccessKey: '' };
+    const plain = new aws.S3Client({ ...config, credentials, signer });
+    return { aws, client: plain, unsigned: 'no credentials were found' };
+  }
 }

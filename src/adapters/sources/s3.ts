@@ -16,7 +16,7 @@ export async function openS3(client: S3Client, uri: string, roots: readonly stri
   requireWithin(uri, roots);
   const { bucket, key } = s3Place(uri);
   if (key === '' || key.endsWith('/')) throw problem(`${uri} names no object`);
-  return client.get(bucket, key).then(({ stream }) => stream, told);
+  return client.get(bucket, key).catch(told);
 }
 
 export async function expandS3(client: S3Client, uri: string, roots: readonly string[]): Promise<readonly string[]> {

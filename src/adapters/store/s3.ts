@@ -1,5 +1,5 @@
 /**
- * Content-addressed artifacts on S3, `PREFIX/sha256/ab/cdef…`. The server checks the bytes against the digest as they come and shows them only when
+ * Content-addressed artifacts on S3, `PREFIX/sha256/ab/cdef…`. The bytes are checked against the digest as they go, and are shown only when
  * they are complete; a write is conditional, so that what is there is never replaced by a second writer. Reads are verified, by way of a cache.
  */
 import { createHash, randomUUID } from 'node:crypto';
@@ -65,7 +65,6 @@ class S3Store implements ArtifactStore {
     }
     const digest = hash.digest('hex');
     const { client, bucket } = this.options;
-    // Its length and digest are part of the request: a file that changes meanwhile is refused by the server.
     const file = { path, bytes, digest };
     await this.#put(digest, bytes, (create) => client.putFile(bucket, this.#key(digest), file, create));
     return { digest, bytes };
@@ -152,7 +151,7 @@ class S3Store implements ArtifactStore {
     const key = this.#key(digest);
     return this.#named(async () => {
       try {
-        return (await client.get(bucket, key)).stream;
+        return await client.get(bucket, key);
       } catch (error) {
         if (error instanceof S3Error && error.status === 404 && error.code !== 'NoSuchBucket')
           throw new ArtifactMissing(digest);
@@ -181,7 +180,7 @@ class S3Store implements ArtifactStore {
       const said = error instanceof Error ? error.message || error.name : String(error);
       const advice =
         error instanceof S3Error && (error.status === 403 || error.status === 401)
-          ? '; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and what the key may do'
+          ? '; check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, or the role), AWS_REGION and what they may do'
           : error instanceof S3Error && error.status === 404
             ? '; create the bucket, or check AWS_ENDPOINT_URL_S3'
             : '';
