@@ -1,6 +1,6 @@
 /** Artifacts that were deleted on purpose: erasure and retention leave what took their place, or the reason why nothing did. */
 import { DataProblem } from '../src/ports/data.ts';
-import type { DatasetVersionRecord } from '../src/ports/registry.ts';
+import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import { ArtifactMissing } from '../src/ports/store.ts';
 import { FAILURES, fail } from './failures.ts';
 import type { Ports } from './ports.ts';

@@ -11,7 +11,8 @@ import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../src/domain/formats.
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
 import { textColumns } from '../src/domain/schema.ts';
 import { DataProblem } from '../src/ports/data.ts';
-import type { DatasetRecord, DatasetVersionRecord } from '../src/ports/registry.ts';
+import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
+import type { DatasetRecord } from '../src/ports/registry/definitions.ts';
 import { readJson } from '../src/ports/store.ts';
 import type { DataPlace } from '../src/ports/surroundings.ts';
 import { datasetsLookedInto, judgeArrival, type VersionBefore } from './arrival.ts';

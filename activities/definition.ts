@@ -3,7 +3,7 @@ import type { ModelDocument } from '../src/contracts/documents.ts';
 import type { StageRequest } from '../src/contracts/messages.ts';
 import { selectColumns } from '../src/domain/features.ts';
 import { readProjectFile } from '../src/ports/project.ts';
-import type { ModelRecord } from '../src/ports/registry.ts';
+import type { ModelRecord } from '../src/ports/registry/definitions.ts';
 import { FAILURES, fail, required } from './failures.ts';
 import type { Ports } from './ports.ts';
 

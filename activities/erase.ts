@@ -7,7 +7,9 @@ import type { DataFile, DatasetManifest, SnapshotManifest } from '../src/contrac
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { manifestOf } from '../src/domain/dataset-versions.ts';
 import { erasureKey } from '../src/domain/ids.ts';
-import type { DatasetRecord, ErasureRecord, ErasureReport, SinkFile } from '../src/ports/registry.ts';
+import type { DatasetRecord } from '../src/ports/registry/definitions.ts';
+import type { ErasureRecord, ErasureReport } from '../src/ports/registry/erasures.ts';
+import type { SinkFile } from '../src/ports/registry/monitoring.ts';
 import { ArtifactMissing, readJson } from '../src/ports/store.ts';
 import { FAILURES, fail, required } from './failures.ts';
 import { beating } from './heartbeat.ts';

@@ -6,7 +6,7 @@ import { canonicalJson } from '../src/domain/canonical.ts';
 import { judgeGate, overall } from '../src/domain/gates.ts';
 import { defaultMetric } from '../src/domain/statistics/scored.ts';
 import { type EvaluationRequest, ModelProblem } from '../src/ports/data.ts';
-import type { RunRecord } from '../src/ports/registry.ts';
+import type { RunRecord } from '../src/ports/registry/runs.ts';
 import { readJson } from '../src/ports/store.ts';
 import { presentPath } from './artifacts.ts';
 import { featuresText, pinned } from './definition.ts';

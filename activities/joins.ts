@@ -4,7 +4,7 @@ import type { ModelDocument } from '../src/contracts/documents.ts';
 import { inWindow } from '../src/domain/dataset.ts';
 import { type JoinSide, resolveJoins } from '../src/domain/joins.ts';
 import { DataProblem, type JoinInput } from '../src/ports/data.ts';
-import type { DatasetVersionRecord } from '../src/ports/registry.ts';
+import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import { originalPath, presentPath } from './artifacts.ts';
 import type { Ports } from './ports.ts';
 

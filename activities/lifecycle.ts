@@ -11,7 +11,8 @@ import { rollbackRequestKey, rolloutRequestKey, rolloutWorkflowId, runWorkflowId
 import { DAY_MS } from '../src/domain/retraining.ts';
 import { onlyChampion } from '../src/domain/rollout.ts';
 import { pendingEvent } from '../src/ports/pending-event.ts';
-import type { DeploymentRecord, RunRecord } from '../src/ports/registry.ts';
+import type { DeploymentRecord } from '../src/ports/registry/deployments.ts';
+import type { RunRecord } from '../src/ports/registry/runs.ts';
 import { required } from './failures.ts';
 import type { Ports } from './ports.ts';
 

@@ -7,7 +7,7 @@ import type { ResolvedJoin } from '../src/contracts/data.ts';
 import { type LookupSpec, lookupSpec } from '../src/domain/joins.ts';
 import { DataProblem } from '../src/ports/data.ts';
 import { lookupDigest } from '../src/ports/lookup.ts';
-import type { DatasetVersionRecord } from '../src/ports/registry.ts';
+import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
 import type { Ports } from './ports.ts';

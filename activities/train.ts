@@ -6,7 +6,7 @@ import type { SnapshotManifest } from '../src/contracts/data.ts';
 import type { ModelDocument } from '../src/contracts/documents.ts';
 import type { StageRequest, TrainResult } from '../src/contracts/messages.ts';
 import { readProjectManifest } from '../src/ports/project.ts';
-import type { ModelRecord } from '../src/ports/registry.ts';
+import type { ModelRecord } from '../src/ports/registry/definitions.ts';
 import { readJson } from '../src/ports/store.ts';
 import { type TrainerRequest, type TrainerSpec, trainerLimits, trainerSpec } from '../src/ports/trainer.ts';
 import { presentPath } from './artifacts.ts';

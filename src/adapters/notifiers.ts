@@ -1,6 +1,6 @@
 /** Notifications to the log: as a warning where the definition asks to be told, else for information. */
 import type { Logger } from 'pino';
-import type { DefinitionRegistry } from '../ports/registry.ts';
+import type { DefinitionRegistry } from '../ports/registry/definitions.ts';
 import type { Notifier } from '../ports/surroundings.ts';
 
 export function createNotifier(logger: Logger, registry: DefinitionRegistry): Notifier {

@@ -5,7 +5,7 @@
 import type { FeatureColumn } from '../contracts/data.ts';
 import { requestColumns } from '../domain/joins.ts';
 import type { SkewReport, SkewRequest } from '../ports/data.ts';
-import type { FeatureSkew } from '../ports/registry.ts';
+import type { FeatureSkew } from '../ports/registry/monitoring.ts';
 import { rawFeature } from './duckdb/features.ts';
 import { createRightSides, joinText } from './duckdb/joins.ts';
 import { readLog } from './duckdb/logged-rows.ts';

@@ -6,7 +6,7 @@ import { createDriftDetector } from '../adapters/drift.ts';
 import { createDataEngine } from '../adapters/duckdb/engine.ts';
 import { FORMAT_ENDINGS, formatOfName } from '../domain/formats.ts';
 import { DataProblem } from '../ports/data.ts';
-import type { FeatureDrift } from '../ports/registry.ts';
+import type { FeatureDrift } from '../ports/registry/monitoring.ts';
 import { CliError, EXIT } from './exit.ts';
 
 export async function compareFiles(

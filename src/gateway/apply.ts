@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { schedules } from '../adapters/schedule.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import type { ProjectManifest } from '../ports/project.ts';
-import type { ApplyChange } from '../ports/registry.ts';
+import type { ApplyChange } from '../ports/registry/definitions.ts';
 import { checkProject, type Known, type Project, type ProjectFiles } from '../project/check.ts';
 import { ApiError } from './errors.ts';
 import type { Updates } from './lifecycles.ts';

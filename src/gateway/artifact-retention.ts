@@ -3,7 +3,10 @@
  * corrections took out of a dataset. What happened stays in the registry; a snapshot can be built again as long as its dataset version can.
  */
 import type { DatasetManifest, SnapshotManifest } from '../contracts/data.ts';
-import type { AuditRegistry, DatasetVersionRecord, ErasureRegistry, RetentionRegistry } from '../ports/registry.ts';
+import type { AuditRegistry } from '../ports/registry/audit.ts';
+import type { DatasetVersionRecord } from '../ports/registry/datasets.ts';
+import type { ErasureRegistry } from '../ports/registry/erasures.ts';
+import type { RetentionRegistry } from '../ports/registry/retention.ts';
 import { ArtifactMissing, type ArtifactStore, readJson } from '../ports/store.ts';
 
 /** Files of predictions, and runs, in one pass. */

@@ -1,6 +1,6 @@
 /** A dead letter as it stands on its topic: the original bytes with their headers, and why and where from. */
 import type { BusRecord, OutgoingRecord } from '../ports/bus.ts';
-import type { Incoming } from '../ports/registry.ts';
+import type { Incoming } from '../ports/registry/events.ts';
 import { originText } from './intake.ts';
 
 /** The broker refuses records of more than 1 MiB by default, with headers. What is larger stays at its origin only. */

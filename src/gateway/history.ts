@@ -4,7 +4,10 @@ import { EVENT_TYPES, labelsArrivedSchema } from '../contracts/events.ts';
 import type { PolicyHistory } from '../domain/policy-report.ts';
 import type { SimulatedFate, SimulatedRun } from '../domain/simulation.ts';
 import { pendingEvent } from '../ports/pending-event.ts';
-import type { EventRecord, ModelRecord, Registry, RunRecord } from '../ports/registry.ts';
+import type { ModelRecord } from '../ports/registry/definitions.ts';
+import type { EventRecord } from '../ports/registry/events.ts';
+import type { RunRecord } from '../ports/registry/runs.ts';
+import type { Registry } from '../ports/registry.ts';
 
 /** Rows read at a time. */
 const PAGE = 500;

@@ -8,7 +8,7 @@ import { limiter } from '../adapters/kafka/limiter.ts';
 import { eventKey } from '../domain/ids.ts';
 import type { BusRecord, EventBus } from '../ports/bus.ts';
 import type { Messenger } from '../ports/messenger.ts';
-import type { EventRegistry, Incoming, Receipt } from '../ports/registry.ts';
+import type { EventRegistry, Incoming, Receipt } from '../ports/registry/events.ts';
 import { deadLetterRecord } from './dead-letters.ts';
 import { attemptOf, intakeRecord } from './intake.ts';
 import type { InboxMetrics } from './metrics.ts';

@@ -16,7 +16,7 @@ import {
 } from '../contracts/events.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import type { BusRecord } from '../ports/bus.ts';
-import type { Identity, IncomingEvent, Origin } from '../ports/registry.ts';
+import type { Identity, IncomingEvent, Origin } from '../ports/registry/events.ts';
 
 export interface Malformed {
   readonly reason:

@@ -1,7 +1,7 @@
 /** What the gateway tells Prometheus. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricsRegistry } from 'prom-client';
 import type { SubscriptionState } from '../ports/bus.ts';
-import type { DeliveryCounts, Receipt } from '../ports/registry.ts';
+import type { DeliveryCounts, Receipt } from '../ports/registry/events.ts';
 import type { Backlog } from './relay.ts';
 
 export interface InboxMetrics {

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { EventBus } from '../ports/bus.ts';
-import type { OutboxRegistry } from '../ports/registry.ts';
+import type { OutboxRegistry } from '../ports/registry/outbox.ts';
 
 const BATCH = 500;
 const IDLE_MS = 250;

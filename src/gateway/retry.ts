@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { TOPICS, type TopicName } from '../contracts/events.ts';
 import { canonicalJson } from '../domain/canonical.ts';
 import type { BusRecord, EventBus, OutgoingRecord } from '../ports/bus.ts';
-import type { DeadLetterRecord, EventRegistry, Identity, Origin } from '../ports/registry.ts';
+import type { DeadLetterRecord, EventRegistry, Identity, Origin } from '../ports/registry/events.ts';
 import { OWN_HEADERS } from './dead-letters.ts';
 import {
   ATTEMPT_HEADER,

@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import type { PredictionWriter } from '../adapters/duckdb/prediction-log.ts';
 import { type Prediction, predictionSchema } from '../contracts/events.ts';
 import type { BusRecord } from '../ports/bus.ts';
-import type { MonitoringRegistry } from '../ports/registry.ts';
+import type { MonitoringRegistry } from '../ports/registry/monitoring.ts';
 import type { ArtifactStore } from '../ports/store.ts';
 import type { Surroundings } from '../ports/surroundings.ts';
 

@@ -2,7 +2,8 @@
 import { schedules } from '../adapters/schedule.ts';
 import { durationMs } from '../contracts/duration.ts';
 import { planStep } from '../domain/rollout.ts';
-import type { ModelRecord, Registry } from '../ports/registry.ts';
+import type { ModelRecord } from '../ports/registry/definitions.ts';
+import type { Registry } from '../ports/registry.ts';
 
 export async function statusOf(registry: Registry, record: ModelRecord, now: Date) {
   const model = record.name;

@@ -1,7 +1,11 @@
 /** Answers to 'why': this version, this run, this event. Everything in them is read from the registry. */
 import { SETTLED_FATES } from '../contracts/values.ts';
 import { changeText, diffVersions } from '../domain/dataset-versions.ts';
-import type { DeploymentRecord, EventRecord, Registry, RunRecord, VersionRecord } from '../ports/registry.ts';
+import type { DeploymentRecord } from '../ports/registry/deployments.ts';
+import type { EventRecord } from '../ports/registry/events.ts';
+import type { RunRecord } from '../ports/registry/runs.ts';
+import type { VersionRecord } from '../ports/registry/versions.ts';
+import type { Registry } from '../ports/registry.ts';
 import { notFound } from './errors.ts';
 
 export interface Why {

@@ -4,7 +4,7 @@ import type { CsvDialect, Expectation } from '../contracts/documents.ts';
 import type { Comparison, Evaluation } from '../contracts/evaluation.ts';
 import type { DataFormat, Metric, Task } from '../contracts/values.ts';
 import type { LookupSpec } from '../domain/joins.ts';
-import type { FeatureDrift, FeatureSkew } from './registry.ts';
+import type { FeatureDrift, FeatureSkew } from './registry/monitoring.ts';
 
 export interface ConvertRequest {
   readonly path: string;

@@ -1,7 +1,8 @@
 /** An event of the registry as the retraining policy sees it. */
 import { driftDetectedSchema, EVENT_TYPES } from '../contracts/events.ts';
 import type { PendingEvent } from '../contracts/messages.ts';
-import type { DatasetVersionRecord, EventBody } from './registry.ts';
+import type { DatasetVersionRecord } from './registry/datasets.ts';
+import type { EventBody } from './registry/events.ts';
 
 /** Null for what starts no run: labels, and data that made no dataset version. */
 export function pendingEvent(event: EventBody, version: DatasetVersionRecord | undefined): PendingEvent | null {

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { SkewRecord, SweepRecord } from '../../src/ports/registry.ts';
+import type { SkewRecord, SweepRecord } from '../../src/ports/registry/monitoring.ts';
 import { runRefit } from '../support/e2e-refit.ts';
 
 let server: Server;

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Part, startGateway } from '../../src/gateway/gateway.ts';
 import type { RetryAnswer } from '../../src/gateway/retry.ts';
 import type { ShownEvent } from '../../src/gateway/routes/events.ts';
-import type { DeadLetterRecord } from '../../src/ports/registry.ts';
+import type { DeadLetterRecord } from '../../src/ports/registry/events.ts';
 import { type Ended, runRefit, until } from '../support/e2e-refit.ts';
 import {
   admin,

@@ -1,7 +1,8 @@
 /** Accounting in full: when what was published, as which attempt, what became of dead letters, what stands behind a run, and pages of all that. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventKey } from '../../src/domain/ids.ts';
-import type { Incoming, Registry } from '../../src/ports/registry.ts';
+import type { Incoming } from '../../src/ports/registry/events.ts';
+import type { Registry } from '../../src/ports/registry.ts';
 import { BACKENDS, type BackendRegistry, freshOn } from '../support/registry-backends.ts';
 import { at, delivery, event, malformed, openRun, origin, project } from '../support/registry-fixtures.ts';
 

@@ -1,7 +1,8 @@
 /** The budget of a model: reserved before a run, settled after it, and never shared out twice. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openRegistry } from '../../src/adapters/registry/index.ts';
-import type { OpenRunInput, Registry } from '../../src/ports/registry.ts';
+import type { OpenRunInput } from '../../src/ports/registry/runs.ts';
+import type { Registry } from '../../src/ports/registry.ts';
 import { BACKENDS, type BackendRegistry, freshOn } from '../support/registry-backends.ts';
 import { at, digestOf, project } from '../support/registry-fixtures.ts';
 

@@ -1,6 +1,7 @@
 /** Decisions bound to what they decide on, and what the registry tells others about them. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Registry, SweepRecord } from '../../src/ports/registry.ts';
+import type { SweepRecord } from '../../src/ports/registry/monitoring.ts';
+import type { Registry } from '../../src/ports/registry.ts';
 import { BACKENDS, type BackendRegistry, freshOn } from '../support/registry-backends.ts';
 import { at, decide, digestOf, policy, project, waitingCandidate } from '../support/registry-fixtures.ts';
 

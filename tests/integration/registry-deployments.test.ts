@@ -1,7 +1,8 @@
 /** Nothing ships without its decision, at most one deployment for one, and a stale writer never overwrites a newer plan. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { promotionObstacle } from '../../src/domain/approval.ts';
-import type { Registry, VersionRecord } from '../../src/ports/registry.ts';
+import type { VersionRecord } from '../../src/ports/registry/versions.ts';
+import type { Registry } from '../../src/ports/registry.ts';
 import { BACKENDS, type BackendRegistry, freshOn } from '../support/registry-backends.ts';
 import {
   at,

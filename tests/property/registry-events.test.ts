@@ -5,7 +5,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { eventKey } from '../../src/domain/ids.ts';
-import type { Incoming, Receipt, Registry } from '../../src/ports/registry.ts';
+import type { Incoming, Receipt } from '../../src/ports/registry/events.ts';
+import type { Registry } from '../../src/ports/registry.ts';
 import { BACKENDS, freshOn } from '../support/registry-backends.ts';
 import { at, delivery, event, malformed, openRun, project } from '../support/registry-fixtures.ts';
 

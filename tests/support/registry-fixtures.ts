@@ -10,7 +10,10 @@ import { EVENT_TYPES } from '../../src/contracts/events.ts';
 import type { TrafficPlan } from '../../src/contracts/plan.ts';
 import { type DecisionInput, judgeDecision } from '../../src/domain/approval.ts';
 import { canonicalJson } from '../../src/domain/canonical.ts';
-import type { ApplyInput, Incoming, IncomingEvent, Origin, Registry, VersionRecord } from '../../src/ports/registry.ts';
+import type { ApplyInput } from '../../src/ports/registry/definitions.ts';
+import type { Incoming, IncomingEvent, Origin } from '../../src/ports/registry/events.ts';
+import type { VersionRecord } from '../../src/ports/registry/versions.ts';
+import type { Registry } from '../../src/ports/registry.ts';
 
 const apiVersion = 'refit.dev/v1';
 

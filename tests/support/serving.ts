@@ -9,7 +9,7 @@ import type { BundleManifest } from '../../src/contracts/bundle.ts';
 import type { Prediction } from '../../src/contracts/events.ts';
 import type { PlanEntry, ReplicaReport, TrafficPlan } from '../../src/contracts/plan.ts';
 import { canonicalJson } from '../../src/domain/canonical.ts';
-import type { LookupRecord } from '../../src/ports/registry.ts';
+import type { LookupRecord } from '../../src/ports/registry/lookups.ts';
 import { ArtifactMissing } from '../../src/ports/store.ts';
 import type { InferenceServerOptions } from '../../src/serving/ports.ts';
 import { createInferenceServer, type InferenceServer } from '../../src/serving/server.ts';

@@ -1,5 +1,5 @@
 /** Drift alerts as detectors send them. */
-import type { IncomingEvent } from '../../src/ports/registry.ts';
+import type { IncomingEvent } from '../../src/ports/registry/events.ts';
 import { event } from './registry-fixtures.ts';
 
 const HOUR_MS = 3_600_000;

@@ -16,7 +16,10 @@ import {
 } from '../../src/domain/ids.ts';
 import { createUpdates } from '../../src/gateway/lifecycles.ts';
 import type { Messenger } from '../../src/ports/messenger.ts';
-import type { ApprovalRecord, IncomingEvent, Registry, RunRecord } from '../../src/ports/registry.ts';
+import type { IncomingEvent } from '../../src/ports/registry/events.ts';
+import type { RunRecord } from '../../src/ports/registry/runs.ts';
+import type { ApprovalRecord } from '../../src/ports/registry/versions.ts';
+import type { Registry } from '../../src/ports/registry.ts';
 import { digestOf, event, origin, policy } from './registry-fixtures.ts';
 import { Behaviours } from './workflow-behaviour.ts';
 import { workflowBundle } from './workflow-bundle.ts';

@@ -7,7 +7,7 @@
  */
 import type { FeatureColumn } from '../../contracts/data.ts';
 import { jensenShannon } from '../../domain/statistics/divergence.ts';
-import type { FeatureDrift } from '../../ports/registry.ts';
+import type { FeatureDrift } from '../../ports/registry/monitoring.ts';
 import { quoteName, quoteText, type Session } from './session.ts';
 
 const QUANTILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];

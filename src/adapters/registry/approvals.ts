@@ -1,7 +1,7 @@
 /** Approval requests and decisions. The judgement runs inside the transaction that records it, on the policies of that moment. */
 import { RUN_OUTCOMES } from '../../contracts/values.ts';
 import type { DecisionContext, DecisionInput, DecisionVerdict } from '../../domain/approval.ts';
-import type { ApprovalRecord, ApprovalRegistry, DecisionRecord } from '../../ports/registry.ts';
+import type { ApprovalRecord, ApprovalRegistry, DecisionRecord } from '../../ports/registry/versions.ts';
 import type { Database, Row, Session } from './database.ts';
 import { allPolicies, isModel } from './definitions.ts';
 import { appendAudit, record } from './journal.ts';

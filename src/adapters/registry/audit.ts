@@ -1,5 +1,5 @@
 /** Reading and verifying the hash chains. A chain is trusted only against a head that was kept elsewhere. */
-import type { AuditRegistry, AuditRow } from '../../ports/registry.ts';
+import type { AuditRegistry, AuditRow } from '../../ports/registry/audit.ts';
 import type { Database, Row, Session } from './database.ts';
 import { type AuditHead, appendAudit, auditHash, GENESIS } from './journal.ts';
 import { int, json, text, textOrNull } from './rows.ts';

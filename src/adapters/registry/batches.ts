@@ -1,5 +1,5 @@
 /** Batch scoring: what was asked for, and the file that it gave. */
-import type { BatchRecord, BatchRegistry } from '../../ports/registry.ts';
+import type { BatchRecord, BatchRegistry } from '../../ports/registry/batches.ts';
 import type { Database, Row, Session } from './database.ts';
 import { appendAudit } from './journal.ts';
 import { count, int, intOrNull, json, text, textOrNull } from './rows.ts';

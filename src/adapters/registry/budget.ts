@@ -1,5 +1,5 @@
 /** What runs cost, and whether there is room for one more. Judged in the transaction that opens a run, so that two triggers never share the last of it. */
-import type { OpenRunInput, RunRegistry } from '../../ports/registry.ts';
+import type { OpenRunInput, RunRegistry } from '../../ports/registry/runs.ts';
 import type { Session } from './database.ts';
 import { appendAudit } from './journal.ts';
 import { int, text } from './rows.ts';

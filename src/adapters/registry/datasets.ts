@@ -1,7 +1,7 @@
 /** Dataset versions: numbered without a gap, one for each event that changes the bytes. */
 import type { DatasetManifest } from '../../contracts/data.ts';
 import type { Correction } from '../../domain/dataset-versions.ts';
-import type { DatasetRegistry, DatasetVersionRecord } from '../../ports/registry.ts';
+import type { DatasetRegistry, DatasetVersionRecord } from '../../ports/registry/datasets.ts';
 import type { Database, Row, Session } from './database.ts';
 import { findEvent } from './fates.ts';
 import { appendAudit, datasetChain } from './journal.ts';

@@ -1,7 +1,13 @@
 /** What `apply` registers: datasets, models, policies. A definition is never changed, only followed by a newer one. */
 import type { DatasetDocument, ModelDocument, PolicyDocument } from '../../contracts/documents.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
-import type { ApplyChange, ApplyInput, DatasetRecord, DefinitionRegistry, ModelRecord } from '../../ports/registry.ts';
+import type {
+  ApplyChange,
+  ApplyInput,
+  DatasetRecord,
+  DefinitionRegistry,
+  ModelRecord,
+} from '../../ports/registry/definitions.ts';
 import type { Database, Row, Session } from './database.ts';
 import { appendAudit, datasetChain, policyChain, sha256 } from './journal.ts';
 import { int, json, text, textOrNull } from './rows.ts';

@@ -1,5 +1,5 @@
 /** Deliveries as others see them: of an event, and those that were no event and lie on the dead-letter topic. */
-import type { DeadLetterRecord, DeliveryRecord, Origin } from '../../ports/registry.ts';
+import type { DeadLetterRecord, DeliveryRecord, Origin } from '../../ports/registry/events.ts';
 import type { Row, Session } from './database.ts';
 import { int, oneOfOrNull, text, textOrNull } from './rows.ts';
 

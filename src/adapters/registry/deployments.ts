@@ -1,7 +1,7 @@
 /** Deployments: rollouts and rollbacks, their steps and outcome, and the one place where a version becomes champion. */
 import type { ReplicaReport } from '../../contracts/plan.ts';
 import { ROLLOUT_OUTCOMES, type RolloutOutcome } from '../../contracts/values.ts';
-import type { DeploymentRecord, DeploymentRegistry } from '../../ports/registry.ts';
+import type { DeploymentRecord, DeploymentRegistry } from '../../ports/registry/deployments.ts';
 import { findApproval } from './approvals.ts';
 import type { Database, Row, Session } from './database.ts';
 import { appendAudit, record } from './journal.ts';

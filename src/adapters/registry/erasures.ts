@@ -3,15 +3,9 @@
  * signal, a history or the audit chain, from which nothing can be taken back.
  */
 import { namesAny, withoutExamples } from '../../domain/rejection.ts';
-import type {
-  DeletedArtifact,
-  ErasureRecord,
-  ErasureRegistry,
-  ErasureReport,
-  RunRecord,
-  SinkFile,
-  SweepRecord,
-} from '../../ports/registry.ts';
+import type { DeletedArtifact, ErasureRecord, ErasureRegistry, ErasureReport } from '../../ports/registry/erasures.ts';
+import type { SinkFile, SweepRecord } from '../../ports/registry/monitoring.ts';
+import type { RunRecord } from '../../ports/registry/runs.ts';
 import type { Database, Row, Session } from './database.ts';
 import { versionRecord } from './datasets.ts';
 import { appendAudit, datasetChain } from './journal.ts';

@@ -1,5 +1,5 @@
 /** The inbox as others see it: events with their deliveries and fates, subscriptions, counts, labels. */
-import type { DeliveryCounts, EventRecord, EventRegistry } from '../../ports/registry.ts';
+import type { DeliveryCounts, EventRecord, EventRegistry } from '../../ports/registry/events.ts';
 import type { Database, Row, Session, SqlValue } from './database.ts';
 import { deadLetter, deadLetters, deliveriesOf } from './deliveries.ts';
 import {

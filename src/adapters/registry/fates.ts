@@ -3,7 +3,7 @@
  * delivered an event to its subscribers, a row without a model stands for it.
  */
 import { FATES, type Fate, SETTLED_FATES } from '../../contracts/values.ts';
-import type { FateRecord } from '../../ports/registry.ts';
+import type { FateRecord } from '../../ports/registry/events.ts';
 import type { Row, Session } from './database.ts';
 import { datasetChain } from './journal.ts';
 import { int, oneOf, text, textOrNull } from './rows.ts';

@@ -3,7 +3,7 @@
  * read at once, judged in memory one after another, and written at once: with a server each statement of its own would be a round trip.
  */
 import { eventKey } from '../../domain/ids.ts';
-import type { Incoming, IncomingEvent, Receipt } from '../../ports/registry.ts';
+import type { Incoming, IncomingEvent, Receipt } from '../../ports/registry/events.ts';
 import type { Row, Session } from './database.ts';
 import { DELIVERY_FATES } from './deliveries.ts';
 import { findEvents, insertFates, type NewFate, NO_MODEL, type StoredEvent, targetChain } from './fates.ts';

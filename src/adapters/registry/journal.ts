@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { EVENT_TYPES, type LifecycleEvent, TOPICS, type TopicName } from '../../contracts/events.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
-import type { AuditRow } from '../../ports/registry.ts';
+import type { AuditRow } from '../../ports/registry/audit.ts';
 import type { Session } from './database.ts';
 import { int, json, text, textOrNull } from './rows.ts';
 

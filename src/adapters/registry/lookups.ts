@@ -1,5 +1,5 @@
 /** Keyed stores of joins: which are wanted, and the newest of each. Facts by content: the same again changes nothing. */
-import type { LookupRecord, LookupRegistry } from '../../ports/registry.ts';
+import type { LookupRecord, LookupRegistry } from '../../ports/registry/lookups.ts';
 import type { Database, Row } from './database.ts';
 import { int, json, text, textOrNull } from './rows.ts';
 

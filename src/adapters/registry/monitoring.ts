@@ -1,5 +1,5 @@
 /** Monitoring: verdicts of the sweeps, and where the sink of predictions stands. */
-import type { MonitoringRegistry, SinkFile, SweepRecord } from '../../ports/registry.ts';
+import type { MonitoringRegistry, SinkFile, SweepRecord } from '../../ports/registry/monitoring.ts';
 import type { Database, Session } from './database.ts';
 import { appendAudit, type Facts, publishDrift } from './journal.ts';
 import { int, json, text, utc } from './rows.ts';

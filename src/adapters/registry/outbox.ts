@@ -1,6 +1,6 @@
 /** The outbox: events that were written with their effect, in order, until the relay has published them. */
 import { TOPICS } from '../../contracts/events.ts';
-import type { OutboxRegistry } from '../../ports/registry.ts';
+import type { OutboxRegistry } from '../../ports/registry/outbox.ts';
 import type { Database } from './database.ts';
 import { lifecycleEventExists, record } from './journal.ts';
 import { pruneOutbox } from './retention.ts';

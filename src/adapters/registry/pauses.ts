@@ -1,5 +1,5 @@
 /** The switch that holds a model's retraining. */
-import type { PauseRegistry } from '../../ports/registry.ts';
+import type { PauseRegistry } from '../../ports/registry/pauses.ts';
 import type { Database, Session } from './database.ts';
 import { appendAudit } from './journal.ts';
 import { text, textOrNull } from './rows.ts';

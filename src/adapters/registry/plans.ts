@@ -4,7 +4,7 @@
  */
 import type { TrafficPlan } from '../../contracts/plan.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
-import type { PlanWrite } from '../../ports/registry.ts';
+import type { PlanWrite } from '../../ports/registry/deployments.ts';
 import type { Session } from './database.ts';
 import { record } from './journal.ts';
 import { int, json, textOrNull } from './rows.ts';

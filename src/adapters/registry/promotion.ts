@@ -1,7 +1,7 @@
 /** Promotion: fence, decision, plan, roles, alias and outcome in one transaction, so that no crash leaves two truths. */
 import type { TrafficPlan } from '../../contracts/plan.ts';
 import type { DecisionContext } from '../../domain/approval.ts';
-import type { DeploymentRecord } from '../../ports/registry.ts';
+import type { DeploymentRecord } from '../../ports/registry/deployments.ts';
 import { decisionContext, findApproval } from './approvals.ts';
 import type { Session } from './database.ts';
 import { appendAudit, record } from './journal.ts';

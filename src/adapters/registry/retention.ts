@@ -2,7 +2,10 @@
  * What is deleted once it is old. The chains keep a digest over it, so that a deletion can be told from a loss; numbers of arrival are
  * never given again.
  */
-import type { RetentionRegistry, RunArtifacts, RunRecord, SinkFile } from '../../ports/registry.ts';
+
+import type { SinkFile } from '../../ports/registry/monitoring.ts';
+import type { RetentionRegistry, RunArtifacts } from '../../ports/registry/retention.ts';
+import type { RunRecord } from '../../ports/registry/runs.ts';
 import type { Database, Row, Session } from './database.ts';
 import { TARGETS, targetChain } from './fates.ts';
 import { appendAudit, eventSummary } from './journal.ts';

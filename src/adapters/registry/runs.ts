@@ -4,7 +4,7 @@ import { type Fate, RUN_OUTCOMES, type RunOutcome, STAGES, TRIGGERS } from '../.
 import { canonicalJson } from '../../domain/canonical.ts';
 import { runId } from '../../domain/ids.ts';
 import { withoutExamples } from '../../domain/rejection.ts';
-import type { OpenedRun, OpenRunInput, RunRecord, RunRegistry, TrainingRecord } from '../../ports/registry.ts';
+import type { OpenedRun, OpenRunInput, RunRecord, RunRegistry, TrainingRecord } from '../../ports/registry/runs.ts';
 import { cost, overBudget, settleCost, spending } from './budget.ts';
 import type { Database, Row, Session, SqlValue } from './database.ts';
 import { type FateOfEvent, findEvents, putFates, type StoredEvent } from './fates.ts';

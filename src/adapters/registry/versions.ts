@@ -2,7 +2,7 @@
 import type { SourceColumn } from '../../contracts/data.ts';
 import type { Evaluation, MetricValue } from '../../contracts/evaluation.ts';
 import { RUN_OUTCOMES, VERSION_ROLES, type VersionRole } from '../../contracts/values.ts';
-import type { VersionRecord, VersionRegistry } from '../../ports/registry.ts';
+import type { VersionRecord, VersionRegistry } from '../../ports/registry/versions.ts';
 import type { Database, Row, Session } from './database.ts';
 import { record } from './journal.ts';
 import { int, intOrNull, json, oneOf, oneOfOrNull, text, textOrNull } from './rows.ts';

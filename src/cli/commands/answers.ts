@@ -1,7 +1,7 @@
 /** refit why, audit: the registry's answers. */
 import type { Command } from '@commander-js/extra-typings';
 import type { Why } from '../../gateway/why.ts';
-import type { AuditRow } from '../../ports/registry.ts';
+import type { AuditRow } from '../../ports/registry/audit.ts';
 import { modelPath } from '../client.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../exit.ts';

@@ -2,7 +2,8 @@
 import type { Command } from '@commander-js/extra-typings';
 import type { DecisionAnswer } from '../../contracts/messages.ts';
 import type { ShownApproval } from '../../gateway/routes/runs.ts';
-import type { ApprovalRecord, RunRecord } from '../../ports/registry.ts';
+import type { RunRecord } from '../../ports/registry/runs.ts';
+import type { ApprovalRecord } from '../../ports/registry/versions.ts';
 import { runPath } from '../client.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../exit.ts';

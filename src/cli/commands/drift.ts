@@ -1,6 +1,6 @@
 /** refit drift: the sweeps of a model, and the comparison of two files. */
 import type { Command } from '@commander-js/extra-typings';
-import type { FeatureDrift, SkewRecord, SweepRecord } from '../../ports/registry.ts';
+import type { FeatureDrift, SkewRecord, SweepRecord } from '../../ports/registry/monitoring.ts';
 import { modelPath } from '../client.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../exit.ts';

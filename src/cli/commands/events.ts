@@ -6,7 +6,7 @@ import { parseDurationMs } from '../../contracts/duration.ts';
 import { EVENT_TYPES } from '../../contracts/events.ts';
 import type { RetryAnswer } from '../../gateway/retry.ts';
 import type { ShownEvent } from '../../gateway/routes/events.ts';
-import type { DeadLetterRecord, DeliveryCounts, Origin } from '../../ports/registry.ts';
+import type { DeadLetterRecord, DeliveryCounts, Origin } from '../../ports/registry/events.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { JSON_OPTION, print, printJson, say, table, when } from '../output.ts';

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from '@commander-js/extra-typings';
 import type { RollbackAnswer } from '../../contracts/messages.ts';
 import type { PlanEntry, TrafficPlan } from '../../contracts/plan.ts';
-import type { DeploymentRecord } from '../../ports/registry.ts';
+import type { DeploymentRecord } from '../../ports/registry/deployments.ts';
 import { modelPath } from '../client.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../exit.ts';

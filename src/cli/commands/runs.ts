@@ -1,7 +1,8 @@
 /** refit runs: list, show, logs, cancel, rerun. */
 import type { Command } from '@commander-js/extra-typings';
 import type { StartRunAnswer } from '../../contracts/messages.ts';
-import type { AuditRow, RunRecord } from '../../ports/registry.ts';
+import type { AuditRow } from '../../ports/registry/audit.ts';
+import type { RunRecord } from '../../ports/registry/runs.ts';
 import { runPath } from '../client.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../exit.ts';

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from '@commander-js/extra-typings';
-import type { ErasureRecord } from '../../ports/registry.ts';
+import type { ErasureRecord } from '../../ports/registry/erasures.ts';
 import { datasetPath } from '../client.ts';
 import type { Context } from '../context.ts';
 import { CliError, EXIT } from '../exit.ts';

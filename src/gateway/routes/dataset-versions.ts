@@ -2,7 +2,9 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { changeText, diffVersions, type VersionDiff } from '../../domain/dataset-versions.ts';
-import type { DatasetRecord, DatasetVersionRecord, Registry } from '../../ports/registry.ts';
+import type { DatasetVersionRecord } from '../../ports/registry/datasets.ts';
+import type { DatasetRecord } from '../../ports/registry/definitions.ts';
+import type { Registry } from '../../ports/registry.ts';
 import { notFound } from '../errors.ts';
 import type { Services } from '../services.ts';
 

@@ -2,7 +2,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { MAX_EVENT_BYTES } from '../../contracts/events.ts';
-import type { DeadLetterRecord } from '../../ports/registry.ts';
+import type { DeadLetterRecord } from '../../ports/registry/events.ts';
 import { ApiError } from '../errors.ts';
 import { originText, parseOrigin } from '../intake.ts';
 import { createRetries } from '../retry.ts';

@@ -5,7 +5,7 @@ import { MAX_EVENT_BYTES, topicOfType } from '../../contracts/events.ts';
 import { FATES } from '../../contracts/values.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
 import { parseEventKey } from '../../domain/ids.ts';
-import type { EventRecord } from '../../ports/registry.ts';
+import type { EventRecord } from '../../ports/registry/events.ts';
 import { ApiError, notFound } from '../errors.ts';
 import { intakeEvent } from '../intake.ts';
 import type { Services } from '../services.ts';

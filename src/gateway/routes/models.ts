@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { ModelRecord } from '../../ports/registry.ts';
+import type { ModelRecord } from '../../ports/registry/definitions.ts';
 import { applyProject } from '../apply.ts';
 import { ApiError, notFound } from '../errors.ts';
 import { historyOf } from '../history.ts';
