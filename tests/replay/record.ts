@@ -8,7 +8,8 @@ import { access, readFile, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { promisify } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
-import { NativeConnection } from '@temporalio/worker';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { QUEUES } from '../../src/contracts/values.ts';
 import {
   datasetWorkflowId,
   lifecycleWorkflowId,
@@ -17,9 +18,10 @@ import {
   sweepWorkflowId,
 } from '../../src/domain/ids.ts';
 import { startTestServers, temporaryHome, testSettings, testTools } from '../support/stack.ts';
+import { workflowBundle } from '../support/workflow-bundle.ts';
 import { Loop } from '../support/workflow-loop.ts';
 import { quietRuntime } from '../support/workflow-runtime.ts';
-import { playScenarios } from './scenarios.ts';
+import { batchActivities, playBatches, playScenarios } from './scenarios.ts';
 
 const root = new URL('../../', import.meta.url);
 const { version } = JSON.parse(await readFile(new URL('package.json', root), 'utf8')) as { version: string };
@@ -53,16 +55,38 @@ async function save(scenario: string, workflowId: string): Promise<void> {
   process.stdout.write(`${scenario}\n`);
 }
 
+async function recordBatches(): Promise<void> {
+  const shared = { connection: native, activities: batchActivities() };
+  const workers = await Promise.all([
+    Worker.create({ ...shared, taskQueue: QUEUES.control, workflowBundle: await workflowBundle() }),
+    Worker.create({ ...shared, taskQueue: QUEUES.data }),
+  ]);
+  const done = Promise.all(workers.map((worker) => worker.run()));
+  for (const { scenario, workflowId } of await playBatches(client)) await save(scenario, workflowId);
+  for (const worker of workers) worker.shutdown();
+  await done;
+}
+
 quietRuntime();
 const { temporalCli } = await testTools(await testSettings(await temporaryHome('record')));
 const servers = await startTestServers();
 const connection = await Connection.connect({ address: servers.temporalAddress });
 const native = await NativeConnection.connect({ address: servers.temporalAddress });
 const client = new Client({ connection });
-const loop = await Loop.start({ client, connection: native, nowMs: async () => Date.now() });
-try {
-  for (const { scenario, model, run, deployment } of await playScenarios(loop)) {
-    if (run !== undefined) await save(scenario, runWorkflowId(model, run));
+
+async function recordLoop(): Promise<void> {
+  const loop = await Loop.start({ client, connection: native, nowMs: async () => Date.now() });
+  try {
+    await saveAll(loop);
+  } finally {
+    await loop.stop();
+  }
+}
+
+async function saveAll(loop: Loop): Promise<void> {
+  for (const { scenario, model, run, deployment, dataset } of await playScenarios(loop)) {
+    if (dataset !== undefined) await save(scenario, datasetWorkflowId(dataset));
+    else if (run !== undefined) await save(scenario, runWorkflowId(model, run));
     else if (deployment !== undefined) await save(scenario, rolloutWorkflowId(model, deployment));
     else {
       await save(`lifecycle-${scenario}`, lifecycleWorkflowId(model));
@@ -70,8 +94,12 @@ try {
       await save(`sweep-${scenario}`, sweepWorkflowId(model));
     }
   }
+}
+
+try {
+  await recordLoop();
+  await recordBatches();
 } finally {
-  await loop.stop();
   await native.close();
   await connection.close();
   await servers.stop();

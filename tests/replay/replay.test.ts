@@ -56,6 +56,8 @@ describe('a recorded history', () => {
       expect(scenarios).toContain(`run-${end}`);
     for (const end of ['promoted', 'rolled-back', 'paused-and-aborted', 'fenced', 'back', 'inconclusive-then-resumed'])
       expect(scenarios).toContain(`rollout-${end}`);
+    for (const end of ['scored', 'failed', 'cancelled']) expect(scenarios).toContain(`batch-${end}`);
+    expect(scenarios).toContain('dataset-with-an-erasure');
   });
 
   it('does not replay on a workflow that does other things', async () => {

@@ -1,6 +1,10 @@
 /** What the recorded histories show: each way in which a run and a rollout can end, and a lifecycle that saw them all. */
+import { ApplicationFailure, Context } from '@temporalio/activity';
+import type { Client } from '@temporalio/client';
+import type { BatchActivities } from '../../activities/batch.ts';
+import { createMessenger } from '../../src/adapters/temporal/messenger.ts';
 import { QUEUES } from '../../src/contracts/values.ts';
-import { sweepWorkflowId } from '../../src/domain/ids.ts';
+import { batchWorkflowId, sweepWorkflowId } from '../../src/domain/ids.ts';
 import { alert } from '../support/workflow-events.ts';
 import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
 
@@ -9,6 +13,8 @@ export interface Played {
   readonly model: string;
   readonly run?: string;
   readonly deployment?: number;
+  /** Only that of the dataset is new. */
+  readonly dataset?: string;
 }
 
 const MODEL = 'flights';
@@ -113,11 +119,59 @@ async function playRollouts(loop: Loop): Promise<Played[]> {
   return played;
 }
 
+async function playErasure(loop: Loop): Promise<Played> {
+  const dataset = `${MODEL}-data`;
+  const at = new Date().toISOString();
+  const asked = { dataset, requestKey: 'erase', ids: ['7'], actor: 'olga', reason: null, at };
+  const { erasure } = await loop.registry.requestErasure(asked);
+  await loop.messenger.erasureRequested(dataset, [erasure]);
+  await eventually('it is erased', async () => (await loop.registry.erasure(dataset, erasure))?.finishedAt);
+  const key = await loop.publishData(MODEL, 'after-the-erasure');
+  await eventually('it is taken in', async () => loop.fateOf(MODEL, key));
+  return { scenario: 'dataset-with-an-erasure', model: MODEL, dataset };
+}
+
+/** A batch calls its activities and nothing else: what these say here stands for them. */
+export function batchActivities(): BatchActivities {
+  return {
+    planBatch: async () => ({ version: 1, files: 2, ended: null }),
+    async scoreBatchFile({ batch, file }) {
+      if (batch === BATCHES.indexOf('failed') + 1 && file === 1)
+        throw ApplicationFailure.nonRetryable('version 1 gives no score for row 3', 'ModelProblem');
+      if (batch === BATCHES.indexOf('cancelled') + 1) {
+        const beat = setInterval(() => Context.current().heartbeat(), 100);
+        await Context.current().cancelled.finally(() => clearInterval(beat));
+      }
+      return '0'.repeat(64);
+    },
+    joinBatch: async () => ({ status: 'done', rows: 20, output: '1'.repeat(64) }),
+    failBatch: async ({ reason }) => ({ status: 'failed', reason }),
+  };
+}
+
+/** Each end of a batch; its number is its place. */
+export const BATCHES = ['scored', 'failed', 'cancelled'] as const;
+
+export async function playBatches(client: Client): Promise<readonly { scenario: string; workflowId: string }[]> {
+  const messenger = createMessenger(client);
+  for (const [index, scenario] of BATCHES.entries()) {
+    await messenger.batchRequested(MODEL, index + 1);
+    const handle = client.workflow.getHandle(batchWorkflowId(MODEL, index + 1));
+    if (scenario === 'cancelled') {
+      const beating = async () => (await handle.describe()).raw.pendingActivities?.some((one) => one.lastHeartbeatTime);
+      await eventually('it scores', beating);
+      await handle.cancel();
+    }
+    await handle.result();
+  }
+  return BATCHES.map((one, index) => ({ scenario: `batch-${one}`, workflowId: batchWorkflowId(MODEL, index + 1) }));
+}
+
 export async function playScenarios(loop: Loop): Promise<readonly Played[]> {
   const document = { approval: { remind: '1s', expires: '3s' }, rollout: { patience: '0s', steps: [canary] } } as const;
   await loop.apply(definition(MODEL, document));
   const runs = await playRuns(loop);
-  await loop.apply(definition(MODEL, { ...document, approval: {} }));
+  await loop.apply(definition(MODEL, { ...document, approval: {} }), { dataset: { id: 'row' } });
   const rollouts = await playRollouts(loop);
   await loop.updates.pause(MODEL, { actor: 'olga', reason: null });
   await loop.updates.resume(MODEL, { actor: 'olga', reason: null });
@@ -126,5 +180,6 @@ export async function playScenarios(loop: Loop): Promise<readonly Played[]> {
     taskQueue: QUEUES.control,
     args: [{ stateVersion: 1, model: MODEL, windowEndMs: 0 }],
   });
-  return [...runs, ...rollouts, { scenario: 'with-all-of-it', model: MODEL }];
+  const erased = await playErasure(loop);
+  return [...runs, ...rollouts, { scenario: 'with-all-of-it', model: MODEL }, erased];
 }

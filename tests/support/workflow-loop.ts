@@ -126,11 +126,11 @@ export class Loop {
   /** Registers a definition, and who may approve; as `apply` does, the lifecycle learns of it if `tell`. */
   async apply(
     document: ModelDocument,
-    { approvers = ['ana', 'ben'], tell = true, actor = 'olga' } = {},
+    { approvers = ['ana', 'ben'], tell = true, actor = 'olga', dataset = {} } = {},
   ): Promise<string> {
     const definitionDigest = digestOf(document);
     await this.registry.apply({
-      datasets: [datasetSchema.parse({ apiVersion, kind: 'Dataset', name: document.dataset })],
+      datasets: [datasetSchema.parse({ apiVersion, kind: 'Dataset', name: document.dataset, ...dataset })],
       models: [{ document, definitionDigest }],
       policies: [policy(approvers, { name: document.name, models: [document.name] })],
       projectDigest: digestOf('project'),
