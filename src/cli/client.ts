@@ -1,7 +1,8 @@
 /** The gateway's HTTP API, as the CLI sees it. */
-import { createWriteStream } from 'node:fs';
+
 import { rename, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
+import { fileSink } from '../adapters/file-sink.ts';
 import { CliError, EXIT } from './exit.ts';
 
 export class ApiClient {
@@ -25,7 +26,7 @@ export class ApiClient {
     if (!response.ok || response.body === null) throw refusal(response, await response.text());
     const partial = `${target}.partial`;
     try {
-      await pipeline(response.body, createWriteStream(partial));
+      await pipeline(response.body, await fileSink(partial));
       await rename(partial, target);
     } catch (error) {
       await rm(partial, { force: true });

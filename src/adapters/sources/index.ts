@@ -1,11 +1,11 @@
 /** Where data comes from: files of this host, S3, HTTP(S), and queries that a Dataset document declares. */
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { DataProblem } from '../../ports/data.ts';
 import type { DataPlace, FetchedFile } from '../../ports/surroundings.ts';
 import type { S3Settings } from '../../settings/types.ts';
+import { fileSink } from '../file-sink.ts';
 import { createS3Client } from '../s3/client.ts';
 import { schemeOf } from './address.ts';
 import { expandFiles, openFile } from './files.ts';
@@ -85,7 +85,7 @@ export function createSources({
           }
         },
       });
-      await pipeline(source, measure, createWriteStream(target));
+      await pipeline(source, measure, await fileSink(target));
       return { sha256: hash.digest('hex'), bytes };
     },
   };

@@ -2,7 +2,7 @@
  * A table or a query of Postgres as a file of data: JSON Lines with the types that Postgres has. The query stands in the Dataset document, never in
  * an event; of the event there is only its partition, as a parameter. The address stands in a variable of the worker, and is shown nowhere.
  */
-import { createWriteStream } from 'node:fs';
+
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
@@ -10,6 +10,7 @@ import type { SourceColumn } from '../../contracts/data.ts';
 import type { DatasetQuery } from '../../contracts/documents.ts';
 import type { ColumnType } from '../../contracts/values.ts';
 import { DataProblem } from '../../ports/data.ts';
+import { fileSink } from '../file-sink.ts';
 
 const FETCH_ROWS = 2_000;
 const CONNECT_MS = 15_000;
@@ -105,7 +106,7 @@ export async function runQuery(
         yield bytes;
       }
     }
-    await pipeline(Readable.from(lines(), { objectMode: false }), createWriteStream(target));
+    await pipeline(Readable.from(lines(), { objectMode: false }), await fileSink(target));
     await client.query('COMMIT');
     return { columns };
   } catch (error) {

@@ -1,11 +1,11 @@
 /** The part of a store on S3 that is on this disk: verified, read-only, and bounded; what was not used for longest goes first. */
 import { createHash, randomUUID } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
 import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { ArtifactCorrupt } from '../../ports/store.ts';
+import { fileSink } from '../file-sink.ts';
 import { type DirectoryStore, StoreError } from './directory.ts';
 
 /** A path that was given out is in use for a while after: files younger than this stay, also beyond the bound. */
@@ -58,7 +58,7 @@ export class StoreCache {
           done(null, chunk);
         },
       });
-      await pipeline(await open(), measure, createWriteStream(temporary));
+      await pipeline(await open(), measure, await fileSink(temporary));
       const found = hash.digest('hex');
       if (found !== digest) throw new ArtifactCorrupt(digest, found);
       await chmod(temporary, 0o444);

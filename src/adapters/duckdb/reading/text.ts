@@ -4,13 +4,14 @@
  * a few megabytes of memory whatever the size; a copy is written only where the bytes change.
  */
 import { isUtf8 } from 'node:buffer';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import type { DataFormat } from '../../../contracts/values.ts';
 import { DataProblem } from '../../../ports/data.ts';
+import { fileSink } from '../../file-sink.ts';
 
 /** A longer line is no row of anything, and readers keep whole lines in memory. */
 export const MAX_LINE_BYTES = 16 * 2 ** 20;
@@ -338,7 +339,7 @@ async function run(
     pass.finish();
     yield rest;
   }
-  if (isCopied) await pipeline(Readable.from(text(), { objectMode: false }), createWriteStream(copy));
+  if (isCopied) await pipeline(Readable.from(text(), { objectMode: false }), await fileSink(copy));
   else for await (const _ of text());
   const { text: sample, isWhole } = pass.sample;
   if (pass.bytes === 0) throw new DataProblem('empty', `${request.name} is empty: it unpacks to no bytes`);
