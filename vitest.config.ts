@@ -1,4 +1,4 @@
-/** Test files run one after another: they share one Temporal and one Kafka, and skipped time is that of a whole server. */
+/** Test files run one after another: they share one Temporal and one Kafka, and skipped time is that of a whole server. `npm test` runs two vitest (tests/lanes.ts). */
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({

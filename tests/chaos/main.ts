@@ -1,7 +1,7 @@
 /** npm run chaos: the product under faults, judged by the oracle; with --mutants, planted bugs that the oracle must find. */
 
 import { asRow, readMutants, runMutants } from './harness/mutants.ts';
-import { parseCommand } from './harness/options.ts';
+import { type Command, parseCommand } from './harness/options.ts';
 import { removeHome, runChaos } from './harness/run.ts';
 import { asText, failed } from './oracle/report.ts';
 
@@ -9,8 +9,19 @@ const tell = (line: string): void => {
   process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${line}\n`);
 };
 
+function commandOf(args: readonly string[]): Command {
+  try {
+    return parseCommand(args);
+  } catch (error) {
+    process.stderr.write(
+      `${error instanceof Error ? error.message : String(error)}\ntests/chaos/README.md has the options\n`,
+    );
+    process.exit(2);
+  }
+}
+
 async function main(): Promise<number> {
-  const { options, mutants, clean, keep } = parseCommand(process.argv.slice(2));
+  const { options, mutants, clean, keep } = commandOf(process.argv.slice(2));
   if (mutants !== null) return plantedBugs(mutants, clean);
   const result = await runChaos(options, tell);
   const broken = failed(result.report);

@@ -1,0 +1,58 @@
+/**
+ * `npm test`: two vitest side by side. Tests spend most of their time waiting for servers, and those that bring a whole stack of their own share
+ * nothing with the others. Within a lane files run one after another. Arguments are those of a single vitest instead.
+ */
+import { spawn } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const STACKS = ['tests/e2e', 'tests/chaos'];
+const LANES = {
+  stacks: STACKS,
+  parts: STACKS.flatMap((folder) => ['--exclude', `${folder}/**`]),
+} as const;
+const CLOSING = /^(\d+) passed, (\d+) failed$/;
+
+interface End {
+  readonly passed: number;
+  readonly failed: number;
+}
+
+/** Runs vitest; what it says is said again line by line, but for its closing line, which is the answer. */
+function runLane(args: readonly string[], prefix: string): Promise<End> {
+  const vitest = spawn(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...args], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => vitest.kill(signal));
+  let end: End | undefined;
+  const said = createInterface({ input: vitest.stdout }).on('line', (line) => {
+    const [, passed, failed] = CLOSING.exec(line) ?? [];
+    if (passed === undefined) process.stdout.write(`${prefix}${line}\n`);
+    else end = { passed: Number(passed), failed: Number(failed) };
+  });
+  createInterface({ input: vitest.stderr }).on('line', (line) => process.stderr.write(`${prefix}${line}\n`));
+  return new Promise((resolve, reject) => {
+    vitest.once('error', reject);
+    // After the last line: the process may close before it was read.
+    said.once('close', () => {
+      const code = vitest.exitCode;
+      const told = end ?? { passed: 0, failed: 1 };
+      const finish = (exit: number | null): void =>
+        resolve(exit === 0 ? told : { ...told, failed: Math.max(1, told.failed) });
+      if (code !== null || vitest.signalCode !== null) finish(code);
+      else vitest.once('exit', finish);
+    });
+  });
+}
+
+const args = process.argv.slice(2);
+const ends = await Promise.all(
+  args.length > 0 ? [runLane(args, '')] : Object.entries(LANES).map(([lane, filter]) => runLane(filter, `${lane} | `)),
+);
+const total = (count: (end: End) => number): number => ends.reduce((sum, end) => sum + count(end), 0);
+const failed = total((end) => end.failed);
+process.exitCode = failed === 0 ? 0 : 1;
+process.stdout.write(`${total((end) => end.passed)} passed, ${failed} failed\n`);
