@@ -20,6 +20,13 @@ export interface OutgoingRecord {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+export interface Settled {
+  /** How many of the first records are done with, at least one. */
+  readonly settled: number;
+  /** Why they will never be kept, such as one that is larger than the broker takes; null where they are. */
+  readonly refusal: string | null;
+}
+
 export interface PartitionState {
   /** Without the prefix. */
   readonly topic: TopicName;
@@ -67,6 +74,11 @@ export interface SubscribeOptions {
 export interface EventBus {
   /** Resolves when all in-sync replicas have the records. Rejects when they cannot be kept. */
   publish(topic: TopicName, records: readonly OutgoingRecord[]): Promise<void>;
+  /**
+   * Publishes the first of the records, as many as fit into one batch, so that a caller who offers the rest again offers nothing twice. Rejects
+   * when none of them can be kept now.
+   */
+  publishFirst(topic: TopicName, records: readonly OutgoingRecord[]): Promise<Settled>;
   /**
    * Hands over records of one partition at a time, in order. The offset is committed only after `handle` has resolved; while it
    * rejects, the same records come again, with backoff. Records of a partition that was taken away are handled by its new owner again.

@@ -28,24 +28,21 @@ export async function startServing(settings: Settings, logger: Logger): Promise<
     createFeatureEngine,
     createScorer,
     publisher: {
-      publish: (batch) =>
-        bus.publish(
-          'predictions',
-          batch.map((prediction) => ({
-            key: prediction.model,
-            value: JSON.stringify({
-              specversion: '1.0',
-              id: `${prediction.requestId}/${prediction.role}/${prediction.row}/${randomUUID()}`,
-              source: `refit/serve/${encodeURIComponent(hostname())}`,
-              type: EVENT_TYPES.predictionLogged,
-              subject: prediction.model,
-              time: prediction.time,
-              datacontenttype: 'application/json',
-              data: prediction,
-            }),
-            headers: { 'content-type': 'application/cloudevents+json; charset=UTF-8' },
-          })),
-        ),
+      recordOf: (prediction) => ({
+        key: prediction.model,
+        value: JSON.stringify({
+          specversion: '1.0',
+          id: `${prediction.requestId}/${prediction.role}/${prediction.row}/${randomUUID()}`,
+          source: `refit/serve/${encodeURIComponent(hostname())}`,
+          type: EVENT_TYPES.predictionLogged,
+          subject: prediction.model,
+          time: prediction.time,
+          datacontenttype: 'application/json',
+          data: prediction,
+        }),
+        headers: { 'content-type': 'application/cloudevents+json; charset=UTF-8' },
+      }),
+      publish: (records) => bus.publishFirst('predictions', records),
     },
     cacheFolder: join(settings.home, 'serve', String(serve)),
     host: '127.0.0.1',

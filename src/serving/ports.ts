@@ -1,5 +1,6 @@
 /** What the inference server needs from outside, no wider than it uses it. */
 import type { Prediction } from '../contracts/events.ts';
+import type { OutgoingRecord, Settled } from '../ports/bus.ts';
 import type { FeatureEngineFactory, ScorerFactory } from '../ports/data.ts';
 import type { Registry } from '../ports/registry.ts';
 import type { ArtifactStore } from '../ports/store.ts';
@@ -9,8 +10,10 @@ export type ServingRegistry = Pick<Registry, 'plans' | 'reportReplica' | 'lookup
 };
 
 export interface PredictionPublisher {
-  /** Resolves once the rows are kept. A rejected batch is offered again. */
-  publish(batch: readonly Prediction[]): Promise<void>;
+  /** A row as it is published. Made once, so that what is offered again is the same record. */
+  recordOf(prediction: Prediction): OutgoingRecord;
+  /** Settles the first of the records, at least one. Rejects where none can be kept now: they are offered again. */
+  publish(records: readonly OutgoingRecord[]): Promise<Settled>;
 }
 
 export interface InferenceServerOptions {

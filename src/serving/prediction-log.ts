@@ -1,9 +1,10 @@
 /**
  * The prediction log: a bounded buffer between answers and the publisher. A slow or absent publisher costs log rows, which
- * are counted, and never an answer.
+ * are counted, and never an answer; nor does a row that the publisher can never take hold up those behind it.
  */
 import type { Prediction } from '../contracts/events.ts';
 import type { ServingRole } from '../contracts/values.ts';
+import type { OutgoingRecord } from '../ports/bus.ts';
 import type { Rows } from '../ports/data.ts';
 import { messageOf, type PredictionPublisher } from './ports.ts';
 import type { InferenceRequest } from './tensors.ts';
@@ -30,7 +31,14 @@ export interface LogEntry {
 
 const FLUSH_INTERVAL_MS = 100;
 const FLUSH_ROWS = 1_000;
+/** Of rows that are ready to be published, about so much is in memory beside the entries. */
+const FLUSH_BYTES = 1_000_000;
 const RETRY_MS = 500;
+
+interface Ready {
+  readonly record: OutgoingRecord;
+  readonly entry: LogEntry;
+}
 
 export interface PredictionLog {
   add(entry: LogEntry): void;
@@ -70,6 +78,8 @@ export function createPredictionLog(
   onProblem: (problem: string, error: unknown) => void,
 ): PredictionLog {
   let entries: LogEntry[] = [];
+  /** Rows of entries that have left the buffer. They stay until they are settled: what is offered again is the same record. */
+  let ready: Ready[] = [];
   let waiting = 0;
   let stopping = false;
   let wake: (() => void) | null = null;
@@ -83,28 +93,38 @@ export function createPredictionLog(
       };
     });
 
-  const takeBatch = (): LogEntry[] => {
-    let rows = 0;
+  const makeReady = (): void => {
     let end = 0;
-    while (end < entries.length && rows < FLUSH_ROWS) {
-      rows += entries[end]?.request.count ?? 0;
-      end += 1;
+    for (let bytes = 0; end < entries.length && ready.length < FLUSH_ROWS && bytes < FLUSH_BYTES; end += 1) {
+      const entry = entries[end];
+      if (entry === undefined) break;
+      for (const row of rowsOf(entry)) {
+        const record = publisher.recordOf(row);
+        bytes += record.value?.length ?? 0;
+        ready.push({ record, entry });
+      }
     }
-    return entries.slice(0, end);
+    entries = entries.slice(end);
   };
 
   const flush = async (): Promise<void> => {
-    while (entries.length > 0) {
-      const batch = takeBatch();
-      await publisher.publish(batch.flatMap(rowsOf));
-      // Rows leave the buffer, and free its space, only once they are kept.
-      entries = entries.slice(batch.length);
-      waiting -= batch.reduce((sum, { request }) => sum + request.count, 0);
+    for (;;) {
+      if (ready.length === 0) makeReady();
+      if (ready.length === 0) return;
+      const { settled, refusal } = await publisher.publish(ready.map(({ record }) => record));
+      // Rows leave the buffer, and free its space, only once they are settled.
+      const done = ready.slice(0, settled);
+      ready = ready.slice(settled);
+      waiting -= done.length;
+      if (refusal === null) continue;
+      for (const { entry } of done) entry.dropped(1);
+      const models = [...new Set(done.map(({ entry }) => entry.model))].join(', ');
+      onProblem(`${done.length} predictions of ${models} are not logged: ${refusal}`, refusal);
     }
   };
 
   const loop = async (): Promise<void> => {
-    while (!stopping || entries.length > 0) {
+    while (!stopping || ready.length + entries.length > 0) {
       try {
         await flush();
         if (!stopping) await pause(FLUSH_INTERVAL_MS);
@@ -133,7 +153,9 @@ export function createPredictionLog(
       let timer: NodeJS.Timeout | undefined;
       const gaveUp = new Promise<void>((resolve) => {
         timer = setTimeout(() => {
+          for (const { entry } of ready) entry.dropped(1);
           for (const entry of entries) entry.dropped(entry.request.count);
+          ready = [];
           entries = [];
           resolve();
         }, timeoutMs);

@@ -4,7 +4,7 @@ import kafkajs from 'kafkajs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createKafkaBus } from '../../src/adapters/kafka/bus.ts';
 import { consumerProblem } from '../../src/gateway/health.ts';
-import type { BusRecord, EventBus, SubscribeOptions, Subscription } from '../../src/ports/bus.ts';
+import type { BusRecord, EventBus, Settled, SubscribeOptions, Subscription } from '../../src/ports/bus.ts';
 import { until } from '../support/e2e-refit.ts';
 import {
   admin,
@@ -368,6 +368,58 @@ describe('a consumer', () => {
       await producer.disconnect();
       await caughtUp(world);
       expect(seen).toEqual(['commit']);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('what is published a batch at a time', () => {
+  it(
+    'settles in order: one that the broker never takes is named, and those around it are there once',
+    async () => {
+      const { bus } = await setting();
+      const texts = ['1', '2', 'large'.repeat(400_000), '4', '5'.repeat(600_000), '6'.repeat(600_000)];
+      const answers: Settled[] = [];
+      for (let rest = texts.map((value) => ({ key: 'one partition', value })); rest.length > 0; ) {
+        const answer = await bus.publishFirst('drift', rest);
+        answers.push(answer);
+        rest = rest.slice(answer.settled);
+      }
+      expect(answers).toEqual([
+        { settled: 2, refusal: null },
+        { settled: 1, refusal: expect.stringMatching(/larger than the max/i) },
+        { settled: 2, refusal: null },
+        { settled: 1, refusal: null },
+      ]);
+      const { seen } = await collect(bus);
+      await until('all are read', () => seen.length >= 5 || null, 30_000);
+      expect(seen.map((text) => text[0])).toEqual(['1', '2', '4', '5', '6']);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'fits itself to a broker whose limit is lower than usual',
+    async () => {
+      const { world, bus } = await setting();
+      await admin.alterConfigs({
+        validateOnly: false,
+        resources: [
+          {
+            type: kafkajs.ConfigResourceTypes.TOPIC,
+            name: `${world.prefix}drift`,
+            configEntries: [{ name: 'max.message.bytes', value: '2000' }],
+          },
+        ],
+      });
+      let rest = ['a', 'b', 'c', 'd'].map((letter) => ({ key: 'one partition', value: letter.repeat(700) }));
+      let calls = 0;
+      for (; rest.length > 0; calls += 1) {
+        const { settled, refusal } = await bus.publishFirst('drift', rest);
+        expect(refusal).toBeNull();
+        rest = rest.slice(settled);
+      }
+      expect(calls).toBe(2);
     },
     TIMEOUT_MS,
   );

@@ -28,7 +28,7 @@ import { createInferenceServer, type InferenceServer } from '../../src/serving/s
 import { linearOnnx } from '../support/onnx-files.ts';
 import { BACKENDS, type BackendRegistry, freshOn } from '../support/registry-backends.ts';
 import { at, digestOf, event, openRun } from '../support/registry-fixtures.ts';
-import { tensor, until } from '../support/serving.ts';
+import { publisherTo, tensor, until } from '../support/serving.ts';
 
 const apiVersion = 'refit.dev/v1';
 const MODEL = 'delays';
@@ -258,7 +258,7 @@ describe.each(BACKENDS)('a joined dataset (registry on %s)', (backend) => {
       },
       createFeatureEngine,
       createScorer,
-      publisher: { publish: async (batch) => void log.push(...batch) },
+      publisher: publisherTo((rows) => void log.push(...rows)),
       ...{ cacheFolder, host: '127.0.0.1', port: 0, replica: 'r', clock: () => new Date(), pollIntervalMs: 20 },
       onProblem: (problem) => problems.push(problem),
     });

@@ -8,7 +8,16 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createScorer } from '../../src/adapters/onnx/scorer.ts';
 import type { ScorerFactory } from '../../src/ports/data.ts';
 import { linearOnnx } from '../support/onnx-files.ts';
-import { createWorld, entry, MODEL, request, type ServingWorld, tensor, until } from '../support/serving.ts';
+import {
+  createWorld,
+  entry,
+  MODEL,
+  publisherTo,
+  request,
+  type ServingWorld,
+  tensor,
+  until,
+} from '../support/serving.ts';
 
 let world: ServingWorld;
 beforeEach(async () => {
@@ -533,6 +542,53 @@ describe('the prediction log', () => {
     expect(await (await fetch(`${server.url}/metrics`)).text()).toContain(
       `refit_serving_dropped_log_rows_total{model="${MODEL}"} 15`,
     );
+  });
+
+  it('goes on behind a row that is too large for the broker, and repeats nothing that was kept before an outage', async () => {
+    world.addVersion(1);
+    world.plan(1, entry(1, 'champion', 1));
+    const kept: string[] = [];
+    let outages = 0;
+    const real = publisherTo(() => undefined);
+    const server = await world.start({
+      publisher: {
+        ...real,
+        // As a broker that takes two records at once, none of 1 MB, and is away for every other batch.
+        async publish(records) {
+          if (outages % 2 === 0) {
+            outages += 1;
+            throw new Error('the broker is away');
+          }
+          const [first, second] = records.map(({ value }) => String(value));
+          if (first !== undefined && first.length > 1_000_000) return { settled: 1, refusal: 'too large' };
+          outages += 1;
+          const batch = [first, second].flatMap((one) => (one !== undefined && one.length <= 1_000_000 ? [one] : []));
+          kept.push(...batch.map((one) => (JSON.parse(one) as { readonly id: string }).id));
+          return { settled: batch.length, refusal: null };
+        },
+      },
+    });
+    const ids = Array.from({ length: 6 }, (_, row) => `r${row}`);
+    const { status } = await world.infer(server, {
+      inputs: [
+        tensor(
+          'x',
+          'FP64',
+          ids.map(() => 1),
+        ),
+        tensor(
+          'k',
+          'BYTES',
+          ids.map((id) => (id === 'r2' ? 'long'.repeat(300_000) : 'a')),
+        ),
+        tensor('row_id', 'BYTES', ids),
+      ],
+    });
+    expect(status).toBe(200);
+    await until(() => kept.length >= 5 && world.lastReport()?.droppedLogs === 1, 'all but the large row is kept');
+    await server.close();
+    expect(kept).toEqual(ids.filter((id) => id !== 'r2'));
+    expect(world.problems).toContain(`1 predictions of ${MODEL} are not logged: too large`);
   });
 
   it('is published to the end when the server closes', async () => {

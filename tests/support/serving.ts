@@ -11,7 +11,7 @@ import type { PlanEntry, ReplicaReport, TrafficPlan } from '../../src/contracts/
 import { canonicalJson } from '../../src/domain/canonical.ts';
 import type { LookupRecord } from '../../src/ports/registry/lookups.ts';
 import { ArtifactMissing } from '../../src/ports/store.ts';
-import type { InferenceServerOptions } from '../../src/serving/ports.ts';
+import type { InferenceServerOptions, PredictionPublisher } from '../../src/serving/ports.ts';
 import { createInferenceServer, type InferenceServer } from '../../src/serving/server.ts';
 import { logisticOnnx } from './onnx-files.ts';
 
@@ -88,6 +88,15 @@ export const request = (x: readonly (number | null)[], more: Readonly<Record<str
 });
 
 const digestOf = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex');
+
+/** A publisher that keeps whatever it is offered. */
+export const publisherTo = (keep: (rows: readonly Prediction[]) => void): PredictionPublisher => ({
+  recordOf: (prediction) => ({ key: prediction.model, value: JSON.stringify(prediction) }),
+  async publish(records) {
+    keep(records.map(({ value }) => JSON.parse(String(value)) as Prediction));
+    return { settled: records.length, refusal: null };
+  },
+});
 
 export async function createWorld(): Promise<ServingWorld> {
   const cacheFolder = await mkdtemp(join(tmpdir(), 'refit-serving-'));
@@ -169,12 +178,10 @@ export async function createWorld(): Promise<ServingWorld> {
         },
         createFeatureEngine,
         createScorer,
-        publisher: {
-          async publish(batch) {
-            if (world.publisherAway) throw new Error('the broker is away');
-            world.published.push(...batch);
-          },
-        },
+        publisher: publisherTo((rows) => {
+          if (world.publisherAway) throw new Error('the broker is away');
+          world.published.push(...rows);
+        }),
         cacheFolder,
         host: '127.0.0.1',
         port: 0,

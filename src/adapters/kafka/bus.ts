@@ -3,19 +3,20 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Admin, Kafka } from 'kafkajs';
 import type { Logger } from 'pino';
-import { TOPICS } from '../../contracts/events.ts';
-import type { EventBus } from '../../ports/bus.ts';
+import { TOPICS, type TopicName } from '../../contracts/events.ts';
+import type { EventBus, OutgoingRecord } from '../../ports/bus.ts';
 import type { KafkaSettings } from '../../settings.ts';
 import { registerCodecs } from './codecs.ts';
 import { configOf } from './config.ts';
 import { startConsumer } from './consumer.ts';
 import { findRecord } from './find.ts';
-import { sendable } from './records.ts';
+import { batchFrom } from './records.ts';
 
 const RETRY_MS = 200;
 /** New topics are led within a second on a healthy cluster. */
 const LEADER_TIMEOUT_MS = 30_000;
 const PING_TIMEOUT_MS = 2_000;
+const TOO_LARGE: ReadonlySet<unknown> = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE']);
 /** Partitions of a new topic; more let more gateways share the work. */
 const PARTITIONS = 4;
 
@@ -32,6 +33,12 @@ async function untilLed(admin: Admin, topics: readonly string[]): Promise<void> 
     }
     await delay(RETRY_MS);
   }
+}
+
+/** What no further attempt would change: kafkajs wraps what the broker says. */
+function isTooLarge(error: unknown): error is Error {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return cause instanceof Error && 'type' in cause && TOO_LARGE.has(cause.type);
 }
 
 export async function createKafkaBus(settings: KafkaSettings, logger: Logger): Promise<EventBus> {
@@ -58,19 +65,39 @@ export async function createKafkaBus(settings: KafkaSettings, logger: Logger): P
     }
   }
 
+  async function send(topic: TopicName, batch: readonly OutgoingRecord[]): Promise<void> {
+    await connected();
+    await producer.send({
+      topic: topicPrefix + topic,
+      acks: -1,
+      messages: batch.map(({ key, value, headers }) => ({
+        key,
+        value,
+        ...(headers === undefined ? {} : { headers: { ...headers } }),
+      })),
+    });
+  }
+
   return {
     async publish(topic, records) {
-      await connected();
-      for (const part of sendable(records))
-        await producer.send({
-          topic: topicPrefix + topic,
-          acks: -1,
-          messages: part.map(({ key, value, headers }) => ({
-            key,
-            value,
-            ...(headers === undefined ? {} : { headers: { ...headers } }),
-          })),
-        });
+      for (let start = 0; start < records.length; ) {
+        const batch = batchFrom(records, start);
+        await send(topic, batch);
+        start += batch.length;
+      }
+    },
+
+    async publishFirst(topic, records) {
+      // The broker's limit may be lower than what is usual: then fewer records fit.
+      for (let batch = batchFrom(records); ; batch = batch.slice(0, Math.ceil(batch.length / 2))) {
+        try {
+          await send(topic, batch);
+          return { settled: batch.length, refusal: null };
+        } catch (error) {
+          if (!isTooLarge(error)) throw error;
+          if (batch.length === 1) return { settled: 1, refusal: error.message };
+        }
+      }
     },
 
     subscribe: (options) => startConsumer(kafka, topicPrefix, options, logger),

@@ -35,18 +35,13 @@ export const busRecord = (topic: TopicName, partition: number, message: KafkaMes
 const headerBytes = (headers: OutgoingRecord['headers']): number =>
   Object.entries(headers ?? {}).reduce((sum, [name, text]) => sum + name.length + Buffer.byteLength(text) + 10, 0);
 
-/** Groups that fit into one batch: a larger one is refused by the broker (message.max.bytes, 1 MiB by default) as a whole. */
-export function sendable(records: readonly OutgoingRecord[]): readonly (readonly OutgoingRecord[])[] {
-  const groups: OutgoingRecord[][] = [];
-  let bytes = Number.POSITIVE_INFINITY;
-  for (const record of records) {
-    const size = Buffer.byteLength(record.value ?? '') + headerBytes(record.headers) + RECORD_OVERHEAD_BYTES;
-    if (bytes + size > BATCH_BYTES) {
-      groups.push([]);
-      bytes = 0;
-    }
-    groups.at(-1)?.push(record);
-    bytes += size;
+/** The records from `start` on that fit into one batch, at least one: a larger one is refused by the broker (message.max.bytes, 1 MiB by default) as a whole. */
+export function batchFrom(records: readonly OutgoingRecord[], start = 0): readonly OutgoingRecord[] {
+  let end = start;
+  for (let bytes = 0; end < records.length; end += 1) {
+    const { value, headers } = records[end] ?? {};
+    bytes += Buffer.byteLength(value ?? '') + headerBytes(headers) + RECORD_OVERHEAD_BYTES;
+    if (bytes > BATCH_BYTES && end > start) break;
   }
-  return groups;
+  return records.slice(start, end);
 }
