@@ -131,6 +131,18 @@ describe('a profile', () => {
     ).toBe(0);
   });
 
+  it('keeps no text that occurs once, also where others repeat', async () => {
+    const file = await parquet(
+      "SELECT CASE WHEN i < 900 THEN '' ELSE 'written by ' || i END AS comment, i = 5 AS flag FROM range(1000) t(i)",
+    );
+    const { columns } = await engine.profile([file], await engine.columns(file));
+    expect(columnOf(columns, 'comment')).toMatchObject({ distinct: { values: 101 }, top: [{ value: '', count: 900 }] });
+    expect(columnOf(columns, 'flag').top).toEqual([
+      { value: 'false', count: 999 },
+      { value: 'true', count: 1 },
+    ]);
+  });
+
   it('sums fine bins up', () => {
     const fine = { bounds: [1, 2, 3, 4], counts: [10, 20, 30, 40] };
     expect(coarser(fine, [2, 4], false)).toEqual({ bounds: [2, 4], counts: [30, 70] });

@@ -37,7 +37,7 @@ async function examplesOf(
   const isId = id?.name.toLowerCase() === column.toLowerCase();
   const named = id === undefined || isId ? 'NULL' : `min(CAST(${quoteName(id.name)} AS VARCHAR))`;
   const rows = await session.rows(
-    `SELECT CAST(${quoteName(column)} AS VARCHAR) AS value, ${named} AS id FROM data WHERE ${violation} GROUP BY value ORDER BY value NULLS LAST LIMIT ${EXAMPLES}`,
+    `SELECT CAST(${quoteName(column)} AS VARCHAR) AS value, ${named} AS id FROM data WHERE ${violation} GROUP BY 1 ORDER BY 1 NULLS LAST LIMIT ${EXAMPLES}`,
   );
   return rows.map(({ value, id: row }) =>
     row === null ? String(value) : `${value === null ? 'null' : value} (${id?.name} ${row})`,
@@ -82,6 +82,37 @@ function freshness(arrival: Arrival, { max_age }: OneOf<'freshness'>, newestMs: 
   };
 }
 
+/** Files of one query: each is a part of its text. */
+const FILES_AT_ONCE = 100;
+
+/**
+ * The first partition of each value. The files are named one by one: DuckDB's own column with the name of the file fails by an internal error where the
+ * data has a number called `filename`.
+ */
+async function partitionsOf(
+  session: Session,
+  kept: CheckRequest['kept'],
+  { name, type }: SourceColumn,
+  wanted: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  const list = wanted.map(quoteText).join(', ');
+  const own = `CAST(${quoteName(name)} AS ${SQL_TYPES[type]})`;
+  // A file may lack the column.
+  const whole = (path: string): string =>
+    `(SELECT CAST(NULL AS ${SQL_TYPES[type]}) AS ${quoteName(name)} WHERE false UNION ALL BY NAME SELECT * FROM ${parquetOf([path])})`;
+  for (let from = 0; from < kept.length && found.size < wanted.length; from += FILES_AT_ONCE) {
+    const parts = kept
+      .slice(from, from + FILES_AT_ONCE)
+      .map(({ path }, index) => `SELECT CAST(${own} AS VARCHAR) AS value, ${from + index} AS file FROM ${whole(path)}`);
+    for (const row of await session.rows(
+      `SELECT value, min(file) AS file FROM (${parts.join(' UNION ALL ')}) WHERE value IN (${list}) GROUP BY value`,
+    ))
+      if (!found.has(String(row.value))) found.set(String(row.value), kept[Number(row.file)]?.partition ?? '');
+  }
+  return found;
+}
+
 /** Values of a column that come again, within the arrival or in a partition that stays. */
 async function repeated({ session, request, rows }: Arrival, column: SourceColumn, hashed: number) {
   const findings: Finding[] = [];
@@ -102,24 +133,25 @@ async function repeated({ session, request, rows }: Arrival, column: SourceColum
     });
   }
   if (request.kept.length === 0) return findings;
-  const partitions = new Map(request.kept.map(({ path, partition }) => [path, partition]));
+  const old = parquetOf(request.kept.map(({ path }) => path));
   const [present] = await session.rows(
-    `SELECT count(*) AS found FROM (DESCRIBE SELECT * FROM ${parquetOf(request.kept.map(({ path }) => path))}) WHERE lower(column_name) = lower(${quoteText(column.name)})`,
+    `SELECT count(*) AS found FROM (DESCRIBE SELECT * FROM ${old}) WHERE lower(column_name) = lower(${quoteText(column.name)})`,
   );
   // It became part of the dataset with this arrival.
   if (present?.found === 0) return findings;
   const value = `CAST(${name} AS ${SQL_TYPES[column.type]})`;
-  const old = parquetOf(request.kept.map(({ path }) => path)).replace(/\)$/, ', filename = true)');
   const hits = await session.rows(
     `WITH fresh AS (SELECT DISTINCT ${name} AS value FROM data WHERE ${name} IS NOT NULL),
-    hits AS (SELECT fresh.value, min(old.filename) AS file FROM (SELECT ${value} AS value, filename FROM ${old}) AS old JOIN fresh ON fresh.value = old.value GROUP BY fresh.value)
-    SELECT CAST(value AS VARCHAR) AS value, file, count(*) OVER () AS count FROM hits ORDER BY value LIMIT ${EXAMPLES}`,
+    hits AS (SELECT DISTINCT fresh.value FROM (SELECT ${value} AS value FROM ${old}) AS old JOIN fresh ON fresh.value = old.value)
+    SELECT CAST(value AS VARCHAR) AS value, count(*) OVER () AS count FROM hits ORDER BY hits.value LIMIT ${EXAMPLES}`,
   );
   const count = Number(hits[0]?.count ?? 0);
   if (count > 0) {
+    const again = hits.map((hit) => String(hit.value));
+    const places = await partitionsOf(session, request.kept, column, again);
     findings.push({
       detail: `${plural(count, 'value')} of ${column.name} came before, in a partition that stays; send a correction under the name of its partition`,
-      examples: hits.map(({ value: again, file }) => `${again} (in ${partitions.get(String(file)) ?? String(file)})`),
+      examples: again.map((one) => `${one} (in ${places.get(one) ?? 'a partition that stays'})`),
       ...{ count, share: count / rows },
     });
   }

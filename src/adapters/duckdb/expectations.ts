@@ -77,7 +77,7 @@ const ofValues = (name: string, question: Question, facts: ColumnFacts | undefin
   facts?.isDictionary && question.violation !== null
     ? {
         ...question,
-        count: `(SELECT coalesce(CAST(sum(n) AS BIGINT), 0) FROM (SELECT ${name}, count(*) AS n FROM data GROUP BY ${name}) WHERE ${question.violation})`,
+        count: `(SELECT coalesce(CAST(sum(__n) AS BIGINT), 0) FROM (SELECT ${name}, count(*) AS __n FROM data GROUP BY ${name}) WHERE ${question.violation})`,
       }
     : question;
 

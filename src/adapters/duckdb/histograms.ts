@@ -21,7 +21,7 @@ export interface Sides {
 
 async function countsOf(session: Session, relation: string, bin: string, bins: number): Promise<number[]> {
   const counts = new Array<number>(bins).fill(0);
-  for (const row of await session.rows(`SELECT ${bin} AS bin, count(*) AS found FROM ${relation} GROUP BY bin`)) {
+  for (const row of await session.rows(`SELECT ${bin} AS bin, count(*) AS found FROM ${relation} GROUP BY 1`)) {
     counts[Number(row.bin)] = Number(row.found);
   }
   return counts;
@@ -54,7 +54,7 @@ async function categoryBins(
 ): Promise<{ readonly sql: string; readonly bins: number }> {
   const value = `CAST(${column} AS VARCHAR)`;
   const frequent = await session.rows(
-    `SELECT ${value} AS value FROM ${reference} WHERE ${column} IS NOT NULL GROUP BY value ORDER BY count(*) DESC, value LIMIT ${FREQUENT_VALUES}`,
+    `SELECT ${value} AS value FROM ${reference} WHERE ${column} IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT ${FREQUENT_VALUES}`,
   );
   const cases = frequent.map((row, index) => `WHEN ${value} = ${quoteText(String(row.value))} THEN ${index + 3}`);
   const known = `WHEN ${value} IN (SELECT ${value} FROM ${reference} WHERE ${column} IS NOT NULL) THEN 2`;

@@ -29,7 +29,7 @@ export async function areaOf(
   const [row] = await session.rows(`
     WITH grouped AS (
       SELECT ${number} AS value, sum(__label) AS hits, count(*) - sum(__label) AS misses
-      FROM ${relation} WHERE ${number} IS NOT NULL GROUP BY value
+      FROM ${relation} WHERE ${number} IS NOT NULL GROUP BY 1
     ), ranked AS (
       SELECT hits, misses, sum(misses) OVER (ORDER BY value ROWS UNBOUNDED PRECEDING) - misses AS below FROM grouped
     )
@@ -47,7 +47,7 @@ const isEnough = (known: number, rows: number): boolean => known >= Math.max(LEA
 /** Rows that the best guess from the value mistakes, against the best guess without it. Null counts as a value. */
 async function determines(session: Session, column: string): Promise<boolean> {
   const [row] = await session.rows(`
-    WITH cells AS (SELECT ${column} AS value, __label, count(*) AS found FROM joined GROUP BY value, __label),
+    WITH cells AS (SELECT ${column} AS value, __label, count(*) AS found FROM joined GROUP BY 1, 2),
     byValue AS (SELECT sum(found) AS found, max(found) AS best FROM cells GROUP BY value),
     byLabel AS (SELECT sum(found) AS found FROM cells GROUP BY __label)
     SELECT CAST(sum(found) AS DOUBLE) AS rows, count(*) AS distinctValues, CAST(sum(found) - sum(best) AS DOUBLE) AS mistakes,

@@ -46,7 +46,7 @@ export async function relationOf(
   const feature = featureBins(profile);
   const table = Array.from({ length: feature.count }, () => new Array<number>(labels.count).fill(0));
   for (const { bin, of, found } of await session.rows(
-    `SELECT ${feature.sql} AS bin, ${labels.sql} AS of, count(*) AS found FROM ${relation} GROUP BY bin, of`,
+    `SELECT ${feature.sql} AS bin, ${labels.sql} AS of, count(*) AS found FROM ${relation} GROUP BY 1, 2`,
   )) {
     const counts = table[Number(bin)];
     if (counts) counts[Number(of)] = Number(found);

@@ -152,14 +152,16 @@ async function histograms(
   );
 }
 
-/** The most frequent values, and how many there are. */
-async function topOf(session: Session, relation: string, name: string) {
+/** The most frequent values, and how many there are. Of texts and numbers those that occur once are nobody's business: one may be a name. */
+async function topOf(session: Session, relation: string, { name, type }: SourceColumn) {
   const rows = await session.rows(
-    `SELECT value, found, count(*) OVER () AS values FROM (SELECT CAST(${quoteName(name)} AS VARCHAR) AS value, count(*) AS found FROM ${relation} WHERE ${quoteName(name)} IS NOT NULL GROUP BY value) ORDER BY found DESC, value LIMIT ${TOP_VALUES}`,
+    `SELECT value, found, count(*) OVER () AS values FROM (SELECT CAST(${quoteName(name)} AS VARCHAR) AS value, count(*) AS found FROM ${relation} WHERE ${quoteName(name)} IS NOT NULL GROUP BY 1) ORDER BY found DESC, value LIMIT ${TOP_VALUES}`,
   );
   return {
     values: Number(rows[0]?.values ?? 0),
-    top: rows.map(({ value, found }) => ({ value: String(value), count: Number(found) })),
+    top: rows
+      .map(({ value, found }) => ({ value: String(value), count: Number(found) }))
+      .filter(({ count }) => count > 1 || type === 'bool'),
   };
 }
 
@@ -197,7 +199,7 @@ async function valuesOf(
   } else if (values !== null && !hasTop(column, values, known))
     return { distinct: { values: Math.min(values, known), estimated: true }, top: [] };
   if (values !== null && !hasTop(column, values, known)) return { distinct: { values, estimated: false }, top: [] };
-  const counted = await topOf(session, relation, column.name);
+  const counted = await topOf(session, relation, column);
   const isShown = hasTop(column, counted.values, known);
   return { distinct: { values: counted.values, estimated: false }, top: isShown ? counted.top : [] };
 }

@@ -182,7 +182,7 @@ async function writeParts(
 }
 
 async function partRows(session: Session): Promise<Readonly<Record<Part, number>>> {
-  const found = await session.rows('SELECT __part AS part, count(*) AS rows FROM joined GROUP BY part');
+  const found = await session.rows('SELECT __part AS part, count(*) AS rows FROM joined GROUP BY 1');
   const rowsOf = (part: Part): number => Number(found.find((row) => row.part === part)?.rows ?? 0);
   return { train: rowsOf('train'), validation: rowsOf('validation'), test: rowsOf('test') };
 }
