@@ -1,5 +1,6 @@
 /** The catalogue of failures that end a matter. Everything else is an outage and is retried. */
 import { ApplicationFailure } from '@temporalio/activity';
+import { DataProblem } from '../src/ports/data.ts';
 
 export const FAILURES = {
   notFound: 'NotFound',
@@ -17,3 +18,14 @@ export function required<T>(value: T | undefined, what: string): T {
   if (value === undefined) throw fail(FAILURES.notFound, `${what} is not in the registry`);
   return value;
 }
+
+/** An activity that a problem of the data ends where it makes no result of it: tried again, it would come again for ever. */
+export const endedByData =
+  <Given extends readonly unknown[], Result>(activity: (...given: Given) => Promise<Result>) =>
+  async (...given: Given): Promise<Result> => {
+    try {
+      return await activity(...given);
+    } catch (error) {
+      throw error instanceof DataProblem ? fail(FAILURES.data, error.message) : error;
+    }
+  };

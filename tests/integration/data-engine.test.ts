@@ -4,13 +4,14 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { endedByData } from '../../activities/failures.ts';
 import { createDriftDetector } from '../../src/adapters/drift.ts';
 import { createDataEngine } from '../../src/adapters/duckdb/engine.ts';
 import { createFeatureEngine } from '../../src/adapters/duckdb/feature-engine.ts';
 import { parquetOf, withSession } from '../../src/adapters/duckdb/session.ts';
 import type { SourceColumn } from '../../src/contracts/data.ts';
 import { selectColumns } from '../../src/domain/features.ts';
-import type { Rows, SnapshotRequest } from '../../src/ports/data.ts';
+import { DataProblem, type Rows, type SnapshotRequest } from '../../src/ports/data.ts';
 
 const engine = createDataEngine();
 const flights = (month: number): string =>
@@ -138,6 +139,41 @@ describe('convert', () => {
       check: 'type',
       column: 'at',
     });
+  });
+});
+
+describe('what DuckDB says', () => {
+  const profile = async (query: string, type: SourceColumn['type']) => {
+    const path = await parquet(query);
+    return engine.profile([path], [{ name: 'gate', type }]);
+  };
+
+  it('of the data is a problem of the data, and names no value', async () => {
+    const wrong: readonly (readonly [string, SourceColumn['type'], RegExp])[] = [
+      ["SELECT 'Ann O''Neil' AS gate", 'int64', /Conversion Error: Could not convert string '…' to INT64/],
+      ["SELECT 'Ann' AS gate", 'timestamp', /invalid timestamp field format: "…", expected format is/],
+      ['SELECT 2e300 AS gate', 'int64', /Type DOUBLE with value … can't be cast/],
+    ];
+    for (const [query, type, said] of wrong) {
+      const error = await profile(query, type).catch((found: unknown) => found);
+      expect(error).toBeInstanceOf(DataProblem);
+      expect(String(error)).toMatch(said);
+      expect(String(error)).not.toMatch(/Ann|Neil|2e\+?300/);
+    }
+    const name = withSession({}, (session) => session.rows('SELECT gate FROM (SELECT 1 AS other)'));
+    await expect(name).rejects.toMatchObject({ name: 'DataProblem', message: expect.stringContaining('"gate"') });
+  });
+
+  it('of the machine stays an error that is tried again', async () => {
+    const gone = await engine.profile([join(folder, 'gone.parquet')], []).catch((found: unknown) => found);
+    expect(gone).toBeInstanceOf(Error);
+    expect(gone).not.toBeInstanceOf(DataProblem);
+  });
+
+  it('ends an activity that makes no result of it', async () => {
+    const ended = endedByData(() => profile("SELECT 'A1' AS gate", 'int64'));
+    await expect(ended()).rejects.toMatchObject({ type: 'DataRefused', nonRetryable: true });
+    await expect(endedByData(() => Promise.reject(new Error('away')))()).rejects.toThrow('away');
   });
 });
 

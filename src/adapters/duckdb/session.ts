@@ -3,6 +3,7 @@
  * cannot reach the network, other files or the settings, whatever the check of its text let through.
  */
 import { type DuckDBConnection, DuckDBInstance, type DuckDBPreparedStatement } from '@duckdb/node-api';
+import { DataProblem } from '../../ports/data.ts';
 
 export type Cell = string | number | boolean | null;
 
@@ -108,17 +109,41 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
   };
 }
 
-/** Runs work in a session that is closed whatever happens. */
+/** Kinds of errors that the data or the text of a document causes: trying again cannot help. Any other is one of the machine, or our own. */
+const OF_THE_DATA =
+  /^(Binder|Catalog|Constraint|Conversion|Decimal|Divide by Zero|Expression|Invalid Input|Invalid type|Mismatch Type|Not implemented|Out of Range|Parser|Syntax) Error: /;
+/** Kinds that speak of values. The others speak of names and of the SQL of a document. */
+const OF_VALUES = /^(Constraint|Conversion|Decimal|Invalid Input|Mismatch Type|Out of Range) Error: /;
+
+/** Runs work in a session that is closed whatever happens. @throws DataProblem for what DuckDB says of the data, unless the work catches it */
 export async function withSession<T>(options: SessionOptions, work: (session: Session) => Promise<T>): Promise<T> {
   const session = await openSession(options);
   try {
     return await work(session);
+  } catch (error) {
+    throw error instanceof Error && OF_THE_DATA.test(error.message) && !(error instanceof DataProblem)
+      ? new DataProblem('unreadable', `the data cannot be computed with: ${messageOf(error)}`)
+      : error;
   } finally {
     session.close();
   }
 }
 
+/** Values are left out: they may be some person's, and what is said of data goes into chains and histories that cannot forget. */
+const withoutValues = (text: string): string =>
+  text
+    // The statement.
+    .replace(/\n\nLINE \d+: .*$/s, '')
+    .replace(/string '.*' to (?=[A-Z])/s, "string '…' to ")
+    .replace(/format: ".*", expected/s, 'format: "…", expected')
+    .replace(/with value .* can't/s, "with value … can't")
+    .replace(/ of (\w+) \(.*\)!/s, ' of $1!')
+    .replace(/(?<![a-z])'[^']*'/gi, "'…'")
+    .replace(/"[^"]*"/g, '"…"');
+
+/** What DuckDB says, in one line. */
 export const messageOf = (error: unknown): string => {
-  const text = error instanceof Error ? error.message : String(error);
+  const said = error instanceof Error ? error.message : String(error);
+  const text = OF_VALUES.test(said) ? withoutValues(said) : said;
   return text.split('\n')[0] ?? text;
 };
