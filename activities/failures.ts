@@ -1,5 +1,6 @@
 /** The catalogue of failures that end a matter. Everything else is an outage and is retried. */
 import { ApplicationFailure } from '@temporalio/activity';
+import { rejection } from '../src/domain/rejection.ts';
 import { DataProblem } from '../src/ports/data.ts';
 
 export const FAILURES = {
@@ -26,6 +27,8 @@ export const endedByData =
     try {
       return await activity(...given);
     } catch (error) {
-      throw error instanceof DataProblem ? fail(FAILURES.data, error.message) : error;
+      if (!(error instanceof DataProblem)) throw error;
+      // Without examples: what a failure says stays in the history.
+      throw fail(FAILURES.data, rejection({ ...error, detail: error.message, examples: [] }));
     }
   };

@@ -62,15 +62,16 @@ async function build(ports: LookupPorts, spec: LookupSpec, version: DatasetVersi
 /**
  * Wants and builds the keyed stores of joins. The wish comes first: a version of the dataset that arrives meanwhile either finds it, or is the
  * one that is read here.
+ * @throws DataProblem where the newest version of a dataset lacks what a join names, or has it as another type
  */
 export async function ensureLookups(ports: LookupPorts, joins: readonly ResolvedJoin[]): Promise<void> {
+  const newest = async ({ dataset }: LookupSpec): Promise<DatasetVersionRecord> =>
+    required(await ports.registry.latestDatasetVersion(dataset), `a version of ${dataset}`);
   for (const spec of joins.map(lookupSpec)) {
+    // What cannot be built is not wished for: each arrival of the dataset would try it again.
+    requireColumns(spec, await newest(spec));
     await ports.registry.wantLookup(lookupDigest(spec), spec, ports.surroundings.now().toISOString());
-    await build(
-      ports,
-      spec,
-      required(await ports.registry.latestDatasetVersion(spec.dataset), `a version of ${spec.dataset}`),
-    );
+    await build(ports, spec, await newest(spec));
   }
 }
 

@@ -25,7 +25,7 @@ import type {
   RunSettings,
 } from '../src/contracts/messages.ts';
 import type { RunOutcome, Stage } from '../src/contracts/values.ts';
-import { rootMessage } from './failure.ts';
+import { isDataRefused, rootMessage } from './failure.ts';
 import {
   approveSignal,
   cancelUpdate,
@@ -196,7 +196,8 @@ export async function run(input: RunInput): Promise<End> {
   } catch (error) {
     if (isCancellation(error))
       last = end() ?? { outcome: 'cancelled', reason: 'the workflow was cancelled in Temporal' };
-    else if (error instanceof ActivityFailure) last = { outcome: 'failed', reason: rootMessage(error) };
+    else if (error instanceof ActivityFailure)
+      last = { outcome: isDataRefused(error) ? 'data_rejected' : 'failed', reason: rootMessage(error) };
     else throw error;
   }
   waitsFor = null;

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createEvaluateActivities } from '../../activities/evaluate.ts';
+import { endedByData } from '../../activities/failures.ts';
 import { createLookupActivities } from '../../activities/lookups.ts';
 import type { Ports } from '../../activities/ports.ts';
 import { createSnapshotActivities } from '../../activities/snapshot.ts';
@@ -208,7 +209,7 @@ describe.each(BACKENDS)('a joined dataset (registry on %s)', (backend) => {
       snapshot: made.digest,
       onnx,
     };
-    return run(createEvaluateActivities(ports).registerVersion, request);
+    return run(endedByData(createEvaluateActivities(ports).registerVersion), request);
   }
 
   interface Served {
@@ -370,6 +371,23 @@ describe.each(BACKENDS)('a joined dataset (registry on %s)', (backend) => {
     expect(second.manifest.joins?.[0]?.datasetVersion).toBe(2);
     const repeated = await snapshotOf('third', first.run);
     expect(repeated.digest).toBe(first.digest);
+  }, 60_000);
+
+  it('that changes while a run trains ends the run by name, and no store of it is wished for', async () => {
+    const made = await snapshotOf('first');
+    const half = FIRST_WEATHER.map((row, index) => ({ ...row, temp: index / 2 }));
+    await publish('weather', 2, half, 'seen');
+    await expect(registered(made)).rejects.toMatchObject({
+      nonRetryable: true,
+      type: 'DataRefused',
+      message: expect.stringMatching(
+        /^data rejected: join in column temp: column temp is float64 in version 2 of dataset weather, models look it up as int64/,
+      ),
+    });
+    expect(await opened.registry.wantedLookups('weather')).toEqual([]);
+    // The next run takes it as it is now, and a repetition of the first one is told the same.
+    await registered(await snapshotOf('second'));
+    await expect(registered(await snapshotOf('third', made.run))).rejects.toMatchObject({ type: 'DataRefused' });
   }, 60_000);
 
   it('keeps the store before where a newer version cannot be joined, and says so', async () => {

@@ -1,8 +1,8 @@
 /** What the data, the trainer and the servers of a test do, by model: the only parts of the loop that are not the real ones. */
 
 export interface Behaviour {
-  /** What the checks of the snapshot say. */
-  readonly data: 'fine' | 'one class';
+  /** What the checks of the snapshot say. `changes`: they are content, but later the data no longer fits. */
+  readonly data: 'fine' | 'one class' | 'changes';
   /** `waits`: until `release`, or until it is told to stop. */
   readonly training: 'done' | 'fails' | 'waits';
   /** The rmse on held-out rows; the definition allows 2. undefined: it could not be measured. */

@@ -9,7 +9,7 @@ import { createScorer } from '../../src/adapters/onnx/scorer.ts';
 import { schedules } from '../../src/adapters/schedule.ts';
 import { openStore } from '../../src/adapters/store/directory.ts';
 import { LATENCY_BUCKETS_MS, type ReplicaReport, type TrafficPlan } from '../../src/contracts/plan.ts';
-import type { DataEngine, DriftDetector, Evaluator } from '../../src/ports/data.ts';
+import { type DataEngine, DataProblem, type DriftDetector, type Evaluator } from '../../src/ports/data.ts';
 import type { Messenger } from '../../src/ports/messenger.ts';
 import type { Registry } from '../../src/ports/registry.ts';
 import type { Surroundings } from '../../src/ports/surroundings.ts';
@@ -83,7 +83,8 @@ function fakeTrainer(behaviours: Behaviours): TrainerRunner {
 function fakeEvaluator(behaviours: Behaviours): Evaluator {
   return {
     async evaluate({ metric }) {
-      const { rmse } = behaviours.of(modelAtWork());
+      const { rmse, data } = behaviours.of(modelAtWork());
+      if (data === 'changes') throw new DataProblem('join', 'column temp is float64 by now', 'temp', ['Olga']);
       const metrics = rmse === undefined ? {} : { [metric]: rmse };
       return { evaluation: { rows: 10, metric, metrics, slices: [] }, parity: 0, comparison: null };
     },

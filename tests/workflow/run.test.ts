@@ -10,6 +10,12 @@ const server = inSkippedTime(keepsReports);
 describe('a run that cannot become a candidate', () => {
   it.each<[string, Partial<Behaviour>, string, RegExp]>([
     ['bad-data', { data: 'one class' }, 'data_rejected', /one class in column y/],
+    [
+      'late-data',
+      { data: 'changes' },
+      'data_rejected',
+      /^data rejected: join in column temp: column temp is float64 by now$/,
+    ],
     ['bad-metric', { rmse: 3 }, 'gate_failed', /rmse 3\.0000, at most 2/],
     ['no-metric', { rmse: undefined }, 'inconclusive', /undefined on 10 held-out rows/],
     ['bad-trainer', { training: 'fails' }, 'failed', /no luck today/],
