@@ -13,7 +13,7 @@ import { textColumns } from '../src/domain/schema.ts';
 import { DataProblem } from '../src/ports/data.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import type { DatasetRecord } from '../src/ports/registry/definitions.ts';
-import { readJson } from '../src/ports/store.ts';
+import { ArtifactMissing, readJson } from '../src/ports/store.ts';
 import type { DataPlace } from '../src/ports/surroundings.ts';
 import { datasetsLookedInto, judgeArrival, type VersionBefore } from './arrival.ts';
 import { required } from './failures.ts';
@@ -88,11 +88,22 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     return { file, columns: converted.columns };
   }
 
+  /** None where the dataset is older than profiles, and where an erasure took it: its frequent values may have named someone. */
+  async function profileOf({ profile }: DatasetManifest): Promise<DataProfile | null> {
+    if (profile === undefined) return null;
+    try {
+      return await readJson<DataProfile>(store, profile);
+    } catch (error) {
+      if (error instanceof ArtifactMissing && (await registry.deletedArtifact(profile))) return null;
+      throw error;
+    }
+  }
+
   async function versionBefore(manifest: DatasetManifest, growth: Grown): Promise<VersionBefore> {
     const kept = growth.files.filter((file) => !growth.arrived.includes(file));
     return {
       columns: manifest.columns,
-      profile: manifest.profile === undefined ? null : await readJson<DataProfile>(store, manifest.profile),
+      profile: await profileOf(manifest),
       kept: await Promise.all(
         kept.map(async ({ digest, partition }) => ({ path: await store.pathOf(digest), partition })),
       ),

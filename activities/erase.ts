@@ -1,118 +1,78 @@
 /**
- * Erasure: a person's rows leave the data, the snapshots of runs, the log of predictions, the stored outcomes and what reports say. Every
- * step can be done again: what was rewritten is found by its digest, and deleted only once the registry names what took its place.
+ * Erasure: a person's rows leave the data, the snapshots of runs, the log of predictions, the stored outcomes and what reports say. Each step is
+ * an activity, long ones go slice by slice, and each can be done again: what was rewritten is found by its digest, and deleted only once the
+ * registry names what took its place.
  */
-import { join } from 'node:path';
 import type { DataFile, DatasetManifest, SnapshotManifest } from '../src/contracts/data.ts';
+import type { ErasedData, ErasureSlice, ErasureStep, ErasureTally } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { manifestOf } from '../src/domain/dataset-versions.ts';
 import { erasureKey } from '../src/domain/ids.ts';
-import type { DatasetRecord } from '../src/ports/registry/definitions.ts';
-import type { ErasureRecord, ErasureReport } from '../src/ports/registry/erasures.ts';
+import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
+import type { ErasureReport } from '../src/ports/registry/erasures.ts';
 import type { SinkFile } from '../src/ports/registry/monitoring.ts';
-import { ArtifactMissing, readJson } from '../src/ports/store.ts';
-import { FAILURES, fail, required } from './failures.ts';
+import { readJson } from '../src/ports/store.ts';
+import { Pass, type Rewritten, stopIfCancelled } from './erase-pass.ts';
+import { required } from './failures.ts';
 import { beating } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
 
 export type EraseActivities = ReturnType<typeof createEraseActivities>;
 
-interface Rewritten {
-  readonly digest: string;
-  readonly bytes: number;
-  readonly rows: number;
-  readonly removed: number;
-  readonly minTime: string | null;
-  readonly maxTime: string | null;
+type Request = Pick<ErasureStep, 'dataset' | 'erasure'>;
+
+export interface EraseOptions {
+  /** How long one slice goes on: arrivals are taken in between, and a worker that dies costs no more than this. */
+  readonly sliceMs?: number;
+  /** Files of the log of predictions that are looked through at once. */
+  readonly page?: number;
 }
 
-/** One erasure under way: what it takes out, and what it has rewritten so far. */
-class Pass {
-  readonly reason: string;
-  heldElsewhere = 0;
-  #files = 0;
+const sameName = (one: string, other: string): boolean => one.toLowerCase() === other.toLowerCase();
+const hasColumn = ({ columns }: DatasetManifest, name: string): boolean =>
+  columns.some((column) => sameName(column.name, name));
 
-  constructor(
-    private readonly ports: Ports,
-    readonly dataset: DatasetRecord,
-    readonly request: ErasureRecord,
-    readonly ids: readonly string[],
-    private readonly folder: string,
-  ) {
-    this.reason = `erasure ${request.erasure} of dataset ${dataset.name}`;
-  }
+/** Each file once, with the version that brought it. */
+function filesOf(
+  versions: readonly DatasetVersionRecord[],
+): ReadonlyMap<string, { readonly file: DataFile; readonly manifest: DatasetManifest }> {
+  const files = new Map<string, { readonly file: DataFile; readonly manifest: DatasetManifest }>();
+  for (const { manifest } of versions)
+    for (const file of manifest.files) if (!files.has(file.digest)) files.set(file.digest, { file, manifest });
+  return files;
+}
 
-  get at(): string {
-    return this.ports.surroundings.now().toISOString();
-  }
+export function createEraseActivities(ports: Ports, { sliceMs = 60_000, page = 500 }: EraseOptions = {}) {
+  const { registry, store, engine, surroundings } = ports;
+  const now = (): string => surroundings.now().toISOString();
 
-  /** A local path, or null where the bytes are gone already. */
-  async #path(digest: string): Promise<string | null> {
-    try {
-      return await this.ports.store.pathOf(digest);
-    } catch (error) {
-      if (error instanceof ArtifactMissing && (await this.ports.registry.deletedArtifact(digest))) return null;
-      throw error;
-    }
-  }
-
-  /** The newest bytes that stand for a digest; null where nothing does. */
-  async current(digest: string): Promise<string | null> {
-    for (let wanted = digest; ; ) {
-      const gone = await this.ports.registry.deletedArtifact(wanted);
-      if (!gone) return wanted;
-      // What retention deleted may have been made again since, by a repetition.
-      if (gone.replacement === null) return (await this.ports.store.has(wanted)) ? wanted : null;
-      wanted = gone.replacement;
-    }
-  }
-
-  /** Stores a copy without the rows; null where the file has none of them, or is gone. */
-  async rewrite(
-    digest: string,
-    column: string,
-    options: {
-      readonly timeColumn?: string | null;
-      readonly idsFrom?: string;
-      readonly models?: readonly string[];
-    } = {},
-  ): Promise<Rewritten | null> {
-    const path = await this.#path(digest);
-    if (path === null) return null;
-    const idsFrom = options.idsFrom === undefined ? null : await this.#path(options.idsFrom);
-    if (options.idsFrom !== undefined && idsFrom === null) return null;
-    this.#files += 1;
-    const output = join(this.folder, `${this.#files}.parquet`);
-    const erased = await this.ports.engine.withoutIds({
-      path,
-      column,
-      ids: this.ids,
-      timeColumn: options.timeColumn ?? null,
-      output,
-      ...(idsFrom === null ? {} : { idsFrom }),
-      ...(options.models === undefined ? {} : { models: options.models }),
+  /** Null where the erasure is over. */
+  const within = <T>(request: Request, work: (pass: Pass) => Promise<T>): Promise<T | null> =>
+    beating(async () => {
+      const { dataset, erasure } = request;
+      const asked = required(await registry.erasure(dataset, erasure), `erasure ${erasure} of ${dataset}`);
+      if (asked.report) return null;
+      const record = required(await registry.dataset(dataset), `dataset ${dataset}`);
+      const ids = await registry.erasureIds(dataset, erasure);
+      return surroundings.scratch((folder) => work(new Pass(ports, record, asked, ids, folder)));
     });
-    if (erased === null) return null;
-    const stored = await this.ports.store.putFile(output);
-    return { ...erased, digest: stored.digest, bytes: stored.bytes };
-  }
 
-  /** From here on the replacement stands for it; its bytes go at the end. */
-  async replace(digest: string, replacement: string | null): Promise<void> {
-    await this.ports.registry.deleteArtifact({ digest, replacement, reason: this.reason, at: this.at });
-  }
-
-  /** Also what an attempt before this one replaced and did not come to delete. */
-  async deleteBytes(): Promise<void> {
-    for (const digest of await this.ports.registry.deletedFor(this.reason)) {
-      if (await this.ports.registry.heldElsewhere(this.dataset.name, digest)) this.heldElsewhere += 1;
-      else await this.ports.store.remove(digest);
+  /** Goes on from `after` until the slice is over; what it gives then is where the next one starts. */
+  async function sliced<T>(
+    all: readonly T[],
+    keyOf: (one: T) => string,
+    after: string | null,
+    work: (one: T) => Promise<void>,
+  ): Promise<string | null> {
+    const started = performance.now();
+    const from = after === null ? 0 : all.findIndex((one) => keyOf(one) === after) + 1;
+    for (const [index, one] of all.slice(from).entries()) {
+      stopIfCancelled();
+      await work(one);
+      if (performance.now() - started >= sliceMs && from + index + 1 < all.length) return keyOf(one);
     }
+    return null;
   }
-}
-
-export function createEraseActivities(ports: Ports) {
-  const { registry, store, surroundings } = ports;
 
   /** The version without the rows. Repeatable: the erasure's own key makes at most one. */
   async function commitVersion(pass: Pass, latest: DatasetManifest, files: readonly DataFile[]): Promise<number> {
@@ -123,7 +83,7 @@ export function createEraseActivities(ports: Ports) {
     const profile =
       paths.length === 0
         ? undefined
-        : await store.putBytes(Buffer.from(canonicalJson(await ports.engine.profile(paths, latest.columns))));
+        : await store.putBytes(Buffer.from(canonicalJson(await engine.profile(paths, latest.columns))));
     const manifest = manifestOf(
       {
         ...{ dataset: dataset.name, version, columns: latest.columns, event: key },
@@ -147,25 +107,55 @@ export function createEraseActivities(ports: Ports) {
     return committed.version;
   }
 
-  async function eraseData(
+  /** Copies of the files that have such rows, by the digest of the file. */
+  async function rewrittenFiles(
     pass: Pass,
     idColumn: string,
-  ): Promise<Pick<ErasureReport, 'version' | 'lostVersions'> & { readonly removed: number }> {
-    const { dataset, request } = pass;
-    const all = await registry.allDatasetVersions(dataset.name);
-    const done = all.find((one) => one.eventKey === erasureKey(request.erasure));
-    const earlier = all.filter((one) => one !== done);
+    earlier: readonly DatasetVersionRecord[],
+  ): Promise<ReadonlyMap<string, DataFile> | { readonly failure: string }> {
+    const byPath = new Map<string, { readonly file: DataFile; readonly manifest: DatasetManifest }>();
+    for (const one of filesOf(earlier).values()) {
+      stopIfCancelled();
+      const path = await pass.path(one.file.digest);
+      if (path !== null) byPath.set(path, one);
+    }
+    const { found, lacking } = await engine.findIds({ paths: [...byPath.keys()], ids: pass.ids, column: idColumn });
+    for (const path of lacking) {
+      const one = byPath.get(path);
+      // A file from before the column was part of the dataset has no ids.
+      if (one && hasColumn(one.manifest, idColumn))
+        return {
+          failure: `a file of version ${one.manifest.version} (${one.file.uri}) has no column ${idColumn}, although that version has it: whose rows it holds cannot be told`,
+        };
+    }
     const rewritten = new Map<string, DataFile>();
-    for (const file of new Map(
-      earlier.flatMap(({ manifest }) => manifest.files.map((one) => [one.digest, one])),
-    ).values()) {
-      const timeColumn = dataset.document.time ?? null;
-      const left = await pass.rewrite(file.digest, idColumn, { timeColumn });
-      if (left === null) continue;
+    const timeColumn = pass.dataset.document.time ?? null;
+    for (const path of found) {
+      const file = byPath.get(path)?.file;
+      const left = file && (await pass.rewrite(file.digest, idColumn, { timeColumn }));
+      if (!left || left === 'unaligned') continue;
       const { digest, bytes, rows, minTime, maxTime } = left;
       rewritten.set(file.digest, { ...file, digest, bytes, rows, minTime, maxTime });
     }
+    return rewritten;
+  }
+
+  async function eraseFromVersions(
+    pass: Pass,
+    idColumn: string,
+  ): Promise<Omit<ErasedData, 'idColumn'> | { readonly failure: string }> {
+    const { dataset, request } = pass;
+    const all = await registry.allDatasetVersions(dataset.name);
+    const done = all.find((one) => one.eventKey === erasureKey(request.erasure));
+    // Where an attempt before this one made the version, arrivals may have followed.
+    const earlier = done === undefined ? all : all.filter((one) => one.version < done.version);
     const latest = earlier.at(-1);
+    if (latest && !hasColumn(latest.manifest, idColumn))
+      return {
+        failure: `version ${latest.version} of dataset ${dataset.name} has no column ${idColumn}, which its document names as id: whose rows it holds cannot be told`,
+      };
+    const rewritten = await rewrittenFiles(pass, idColumn, earlier);
+    if ('failure' in rewritten) return rewritten;
     let version = done?.version ?? null;
     if (latest && version === null && latest.manifest.files.some((file) => rewritten.has(file.digest))) {
       const files = latest.manifest.files
@@ -176,128 +166,238 @@ export function createEraseActivities(ports: Ports) {
     const sources = earlier.flatMap(({ manifest }) => manifest.files.filter((file) => rewritten.has(file.digest)));
     await registry.eraseSources(dataset.name, [...new Set(sources.map((file) => file.sourceDigest))], request.erasure);
     for (const [digest, file] of rewritten) await pass.replace(digest, file.digest);
-    const lostVersions: number[] = [];
-    for (const { version: number, manifest } of earlier) {
-      for (const file of manifest.files) {
-        const gone = await registry.deletedArtifact(file.digest);
-        if (gone?.reason === pass.reason && lostVersions.at(-1) !== number) lostVersions.push(number);
-      }
-      // Its frequent values may name the person.
-      if (lostVersions.at(-1) === number && manifest.profile !== undefined) await pass.replace(manifest.profile, null);
-    }
-    const now = version === null ? undefined : await registry.datasetVersion(dataset.name, version);
-    const removed = now && latest ? latest.manifest.rows - now.manifest.rows : 0;
-    return { version, lostVersions, removed };
+    const replaced = await pass.replaced();
+    const lost = earlier.filter(({ manifest }) => manifest.files.some((file) => replaced.has(file.digest)));
+    // Its frequent values may name the person.
+    for (const { manifest } of lost) if (manifest.profile !== undefined) await pass.replace(manifest.profile, null);
+    const made = version === null ? undefined : await registry.datasetVersion(dataset.name, version);
+    const rows = made && latest ? latest.manifest.rows - made.manifest.rows : 0;
+    return { rows, version, lostVersions: lost.map((one) => one.version) };
   }
 
-  async function eraseSnapshots(
+  /** The trainer's predictions have the rows of the validation part and no id of their own: both as they were before this erasure. */
+  async function rewritePredictions(pass: Pass, predictions: string, validation: string): Promise<void> {
+    if (await pass.isReplaced(predictions)) return;
+    const own = await pass.current(predictions);
+    const ids = await pass.current(validation);
+    const left = own === null || ids === null ? null : await pass.rewrite(own, '__id', { idsFrom: ids });
+    // Stored after the part was rewritten already: which of them belongs to whom cannot be told any more.
+    if (own !== null && left !== null) await pass.replace(own, left === 'unaligned' ? null : left.digest);
+  }
+
+  async function rewritePart(pass: Pass, digest: string, column: string): Promise<number | null> {
+    if (await pass.isReplaced(digest)) return 0;
+    const wanted = await pass.current(digest);
+    const left = wanted === null ? null : await pass.rewrite(wanted, column);
+    if (wanted === null || left === null || left === 'unaligned') return null;
+    await pass.replace(wanted, left.digest);
+    return left.removed;
+  }
+
+  /**
+   * The reference has rows of the train part, in snapshots of earlier releases without the id where its name differs in case. Then they are told
+   * by their place, or, where that part has more rows, not at all: the reference goes.
+   */
+  async function rewriteReference(pass: Pass, { parts, reference }: SnapshotManifest): Promise<void> {
+    const own = await pass.current(reference);
+    const train = await pass.current(parts.train.digest);
+    if (own === null || train === null || (await pass.isReplaced(reference))) return;
+    const left = await pass.rewrite(own, '__id', { idsFrom: train });
+    if (left !== null) await pass.replace(own, left === 'unaligned' ? null : left.digest);
+  }
+
+  /** Whether the file is there and has no such column. */
+  async function lacksColumn(pass: Pass, digest: string, column: string): Promise<boolean> {
+    const path = await pass.path((await pass.current(digest)) ?? digest);
+    return path !== null && (await engine.findIds({ paths: [path], ids: pass.ids, column })).lacking.length > 0;
+  }
+
+  /** Rows taken out of the snapshot of a run; null where it had none of them. */
+  async function eraseSnapshot(
     pass: Pass,
     idColumn: string,
-  ): Promise<Pick<ErasureReport, 'unrepeatable'> & { readonly removed: number }> {
-    const unrepeatable: { model: string; run: string }[] = [];
-    let removed = 0;
-    for (const { run, model, snapshot, predictions } of await registry.runsOfDataset(pass.dataset.name)) {
-      const { parts, reference, testSource, profile } = await readJson<SnapshotManifest>(store, snapshot);
-      const sheets = [
-        ...[parts.train, parts.validation, parts.test].map(({ digest }) => ({ digest, column: '__id' })),
-        ...[reference, testSource].map((digest) => ({ digest, column: idColumn })),
-      ];
-      const validation = await pass.current(parts.validation.digest);
-      const own = predictions === null ? null : await pass.current(predictions);
-      // The trainer's predictions have the validation part's rows, and no id of their own: before that part is rewritten.
-      if (own !== null && validation !== null) {
-        const left = await pass.rewrite(own, '__id', { idsFrom: validation });
-        if (left) await pass.replace(own, left.digest);
-      }
-      let touched = false;
-      for (const { digest, column } of sheets) {
-        const wanted = await pass.current(digest);
-        const left = wanted === null ? null : await pass.rewrite(wanted, column);
-        if (wanted !== null && left !== null) {
-          await pass.replace(wanted, left.digest);
-          removed += left.removed;
-        }
-        touched ||= left !== null || (await registry.deletedArtifact(digest))?.reason === pass.reason;
-      }
-      if (!touched) continue;
-      unrepeatable.push({ model, run });
-      if (profile !== undefined) await pass.replace(profile, null);
+    { snapshot, predictions }: { readonly snapshot: string; readonly predictions: string | null },
+  ): Promise<number | null> {
+    const manifest = await readJson<SnapshotManifest>(store, snapshot);
+    const { parts, reference, testSource, profile } = manifest;
+    if (predictions !== null) await rewritePredictions(pass, predictions, parts.validation.digest);
+    const sheets = [
+      ...[parts.train, parts.validation, parts.test].map(({ digest }) => ({ digest, column: '__id' })),
+      ...[reference, testSource].map((digest) => ({ digest, column: idColumn })),
+    ];
+    let removed: number | null = null;
+    for (const { digest, column } of sheets) {
+      const left = await rewritePart(pass, digest, column);
+      if (left !== null) removed = (removed ?? 0) + left;
     }
-    return { unrepeatable, removed };
+    if ((await pass.isReplaced(parts.train.digest)) && (await lacksColumn(pass, reference, idColumn)))
+      await rewriteReference(pass, manifest);
+    if (removed !== null && profile !== undefined) await pass.replace(profile, null);
+    return removed;
   }
 
-  async function erasePredictions(pass: Pass, models: readonly string[]): Promise<number> {
+  async function eraseFromLog(pass: Pass, models: readonly string[], files: readonly SinkFile[]): Promise<number> {
+    const byPath = new Map<string, SinkFile>();
+    for (const file of files) {
+      const path = await pass.path(file.digest);
+      if (path !== null) byPath.set(path, file);
+    }
+    const { found } = await engine.findIds({ paths: [...byPath.keys()], ids: pass.ids, column: 'id', models });
     let removed = 0;
-    const files = new Map<string, SinkFile>();
-    for (const model of models)
-      for (const file of await registry.allSinkFiles(model))
-        files.set(`${file.topic}/${file.partition}@${file.startOffset}`, file);
-    for (const file of files.values()) {
-      const left = await pass.rewrite(file.digest, 'id', { models });
-      if (left === null) continue;
+    for (const path of found) {
+      const file = byPath.get(path);
+      const left = file && (await pass.rewrite(file.digest, 'id', { models }));
+      if (!left || left === 'unaligned') continue;
       removed += left.removed;
       await pass.replace(file.digest, left.digest);
       await registry.replaceSinkFile(file, left.digest, left.rows);
+      // Nothing else ever names it, and the end may be far away.
+      await store.remove(file.digest);
     }
     return removed;
   }
 
-  /** Batches that are under way meanwhile end without a file: the registry sees to that. */
-  async function eraseBatches(pass: Pass): Promise<number> {
-    let removed = 0;
-    for (const { model, batch, output } of await registry.batchesOfDataset(pass.dataset.name)) {
-      const left = output === null ? null : await pass.rewrite(output, 'id');
-      if (output === null || left === null) continue;
-      removed += left.removed;
-      await pass.replace(output, left.digest);
-      await registry.replaceBatchOutput(model, batch, left.digest, left.rows);
+  const steps = {
+    /** The dataset's own versions. Null where the erasure is over, also because it cannot be done. */
+    eraseData: (request: Request): Promise<ErasedData | null> =>
+      within(request, async (pass) => {
+        const { name, document } = pass.dataset;
+        const erased =
+          document.id === undefined
+            ? { failure: `dataset ${name} names no id column any more` }
+            : await eraseFromVersions(pass, document.id);
+        if (!('failure' in erased)) return { ...erased, idColumn: document.id ?? '' };
+        const report: ErasureReport = {
+          rows: { data: 0, snapshots: 0, predictions: 0, labels: 0 },
+          ...{ version: null, lostVersions: [], unrepeatable: [], heldElsewhere: 0, failure: erased.failure },
+        };
+        await registry.finishErasure(name, request.erasure, report, now());
+        return null;
+      }),
+
+    /** Snapshots of runs. */
+    eraseSnapshots: ({ idColumn, after, ...request }: ErasureStep): Promise<ErasureSlice | null> =>
+      within(request, async (pass) => {
+        const unrepeatable: { model: string; run: string }[] = [];
+        let rows = 0;
+        const runs = await registry.listRuns(request.dataset, request.erasure);
+        const next = await sliced(
+          runs,
+          ({ run }) => run,
+          after,
+          async ({ run, model, ...made }) => {
+            const removed = await eraseSnapshot(pass, idColumn, made);
+            if (removed === null) return;
+            rows += removed;
+            unrepeatable.push({ model, run });
+          },
+        );
+        return { rows, after: next, unrepeatable };
+      }),
+
+    /** The log of predictions may take days. What has been replaced before it goes now. */
+    deleteErasedBytes: (request: Request): Promise<null> =>
+      within(request, async (pass) => {
+        await pass.deleteBytes();
+        return null;
+      }),
+
+    async erasePredictions({ after, ...request }: ErasureStep): Promise<ErasureSlice | null> {
+      return within(request, async (pass) => {
+        const started = performance.now();
+        const models = await registry.modelsEverOf(request.dataset);
+        let rows = 0;
+        for (let from = after === null ? 0 : Number(after); ; ) {
+          stopIfCancelled();
+          const found = await registry.sinkFilesAfter(from, page);
+          const wanted = found
+            .map(({ file }) => file)
+            .filter((file) => file.models.some((one) => models.includes(one)));
+          rows += await eraseFromLog(pass, models, wanted);
+          from = found.at(-1)?.seq ?? from;
+          if (found.length < page) return { rows, after: null };
+          if (performance.now() - started >= sliceMs) return { rows, after: String(from) };
+        }
+      });
+    },
+
+    /** Batches that are under way meanwhile end without a file: the registry sees to that. */
+    eraseBatches: ({ after, ...request }: ErasureStep): Promise<ErasureSlice | null> =>
+      within(request, async (pass) => {
+        let rows = 0;
+        const batches = await registry.batchesOfDataset(request.dataset);
+        const next = await sliced(
+          batches,
+          ({ model, batch }) => `${model} ${batch}`,
+          after,
+          async ({ model, batch, output }) => {
+            const left: Rewritten | null | 'unaligned' = output === null ? null : await pass.rewrite(output, 'id');
+            if (output === null || left === null || left === 'unaligned') return;
+            rows += left.removed;
+            await pass.replace(output, left.digest);
+            await registry.replaceBatchOutput(model, batch, left.digest, left.rows);
+          },
+        );
+        return { rows, after: next };
+      }),
+
+    /** What the registry itself says, then all bytes that were replaced, then the ids. */
+    finishErasure: ({ tally, ...request }: Request & { readonly tally: ErasureTally }): Promise<null> =>
+      within(request, async (pass) => {
+        const models = await registry.modelsEverOf(request.dataset);
+        const labels = await registry.eraseLabels(models, pass.ids);
+        await registry.redact(request.dataset, models, pass.ids);
+        const { batches, ...rows } = tally.rows;
+        const report: ErasureReport = {
+          rows: { ...rows, labels, ...(batches === 0 ? {} : { batches }) },
+          version: tally.version,
+          lostVersions: tally.lostVersions,
+          unrepeatable: tally.unrepeatable,
+          heldElsewhere: await pass.deleteBytes(),
+        };
+        await registry.finishErasure(request.dataset, request.erasure, report, now());
+        return null;
+      }),
+  };
+
+  /** All slices of a step, one after another. */
+  async function whole(
+    step: (input: ErasureStep) => Promise<ErasureSlice | null>,
+    input: Omit<ErasureStep, 'after'>,
+  ): Promise<{ readonly rows: number; readonly unrepeatable: ErasureTally['unrepeatable'] }> {
+    let rows = 0;
+    const unrepeatable: { readonly model: string; readonly run: string }[] = [];
+    for (let after: string | null = null; ; ) {
+      const slice: ErasureSlice | null = await step({ ...input, after });
+      rows += slice?.rows ?? 0;
+      unrepeatable.push(...(slice?.unrepeatable ?? []));
+      after = slice?.after ?? null;
+      if (after === null) return { rows, unrepeatable };
     }
-    return removed;
   }
 
   return {
-    async eraseRows({
-      dataset,
-      erasure,
-    }: {
-      readonly dataset: string;
-      readonly erasure: number;
-    }): Promise<ErasureReport> {
-      const request = required(await registry.erasure(dataset, erasure), `erasure ${erasure} of ${dataset}`);
-      if (request.report) return request.report;
-      const record = required(await registry.dataset(dataset), `dataset ${dataset}`);
-      const idColumn = record.document.id;
-      if (idColumn === undefined) throw fail(FAILURES.notFound, `dataset ${dataset} names no id column any more`);
-      const ids = await registry.erasureIds(dataset, erasure);
-      const report = await beating(() =>
-        surroundings.scratch(async (folder): Promise<ErasureReport> => {
-          const pass = new Pass(ports, record, request, ids, folder);
-          const models = await registry.modelsOfDataset(dataset);
-          const data = await eraseData(pass, idColumn);
-          const snapshots = await eraseSnapshots(pass, idColumn);
-          const predictions = await erasePredictions(pass, models);
-          const batches = await eraseBatches(pass);
-          const labels = await registry.eraseLabels(models, ids);
-          await registry.redact(dataset, models, ids);
-          await pass.deleteBytes();
-          return {
-            rows: {
-              data: data.removed,
-              snapshots: snapshots.removed,
-              predictions,
-              labels,
-              ...(batches === 0 ? {} : { batches }),
-            },
-            version: data.version,
-            lostVersions: data.lostVersions,
-            unrepeatable: snapshots.unrepeatable,
-            heldElsewhere: pass.heldElsewhere,
-          };
-        }),
-      );
-      return (
-        (await registry.finishErasure(dataset, erasure, report, surroundings.now().toISOString())).report ?? report
-      );
+    ...steps,
+
+    /** All steps in one: what workflows asked for before there were steps. */
+    async eraseRows(request: Request): Promise<ErasureReport> {
+      const data = await steps.eraseData(request);
+      if (data !== null) {
+        const { idColumn, version, lostVersions } = data;
+        const input = { ...request, idColumn };
+        const snapshots = await whole(steps.eraseSnapshots, input);
+        const predictions = await whole(steps.erasePredictions, input);
+        const batches = await whole(steps.eraseBatches, input);
+        const rows = {
+          ...{ data: data.rows, snapshots: snapshots.rows, predictions: predictions.rows, batches: batches.rows },
+        };
+        const tally = { rows, version, lostVersions, unrepeatable: snapshots.unrepeatable };
+        await steps.finishErasure({ ...request, tally });
+      }
+      const { dataset, erasure } = request;
+      const { report } = required(await registry.erasure(dataset, erasure), `erasure ${erasure} of ${dataset}`);
+      if (report === null) throw new Error(`erasure ${erasure} of ${dataset} came to no end`);
+      return report;
     },
   };
 }

@@ -6,6 +6,7 @@ import type { SnapshotResult, StageRequest } from '../src/contracts/messages.ts'
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { dataWindow, inWindow } from '../src/domain/dataset.ts';
 import { blockingRejection, rejection } from '../src/domain/rejection.ts';
+import { partsOfSnapshot } from '../src/domain/snapshots.ts';
 import { DataProblem, type SnapshotFiles } from '../src/ports/data.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import type { ModelRecord } from '../src/ports/registry/definitions.ts';
@@ -103,6 +104,25 @@ export function createSnapshotActivities(ports: Ports) {
     return versionsOf((await readJson<SnapshotManifest>(store, repeated.snapshot)).joins);
   }
 
+  /** The erasure that took rows out of a version. Another dataset may hold its bytes still: they are not for this one's runs. */
+  async function lostTo({ dataset, version, manifest }: DatasetVersionRecord): Promise<string | undefined> {
+    // What the newest holds has come back after the erasure.
+    if ((await registry.latestDatasetVersion(dataset))?.version === version) return undefined;
+    const digests = manifest.files.map((file) => file.digest);
+    return registry.erasedFrom(dataset, digests);
+  }
+
+  /** Deletes what no run will ever name. What another run names is the erasure's to rewrite, unless it has done so already. */
+  async function discard(run: string, manifest: SnapshotManifest): Promise<void> {
+    const named = new Set<string>();
+    for (const { snapshot } of await registry.runsKept([run]))
+      if (snapshot !== null)
+        for (const digest of partsOfSnapshot(await readJson<SnapshotManifest>(store, snapshot))) named.add(digest);
+    for (const digest of partsOfSnapshot(manifest))
+      if (!named.has(digest) || (await registry.erasedFrom(manifest.dataset, [digest])) !== undefined)
+        await store.remove(digest);
+  }
+
   return {
     async buildSnapshot(request: StageRequest): Promise<SnapshotResult> {
       const run = required(await registry.run(request.run), request.run);
@@ -116,7 +136,16 @@ export function createSnapshotActivities(ports: Ports) {
         };
       }
       const record = await pinned(ports, request);
-      const version = await versionFor(run, record.document.dataset);
+      const { dataset } = record.document;
+      // Before any row is read.
+      const erasures = await registry.erasuresListed(dataset);
+      const version = await versionFor(run, dataset);
+      const lost = version && (await lostTo(version));
+      if (version && lost !== undefined)
+        return {
+          status: 'data_rejected',
+          reason: `data rejected: deleted: version ${version.version} of dataset ${dataset} can no longer be rebuilt: ${lost} took rows out of it`,
+        };
       if (!version)
         return {
           status: 'data_rejected',
@@ -134,7 +163,13 @@ export function createSnapshotActivities(ports: Ports) {
             );
             if ('rejected' in built) return { status: 'data_rejected', reason: built.rejected };
             const snapshot = await store.putBytes(Buffer.from(canonicalJson(built.manifest)));
-            await registry.updateRun(request.run, { stage: 'train', snapshot }, now());
+            const recorded = await registry.recordSnapshot(request.run, { snapshot, dataset, erasures }, now());
+            if (recorded === 'erased') {
+              await discard(request.run, built.manifest);
+              throw new Error(
+                `rows of dataset ${dataset} were erased while the snapshot of ${request.run} was built; it is built again`,
+              );
+            }
             return {
               status: 'ready',
               snapshot,

@@ -35,7 +35,9 @@ async function featuresOf(session: Session, request: SkewRequest, relation: stri
 async function readData(session: Session, request: SkewRequest): Promise<void> {
   const own = requestColumns(request.source, request.joins);
   const id = request.idColumn;
-  const read = own.some(({ name }) => name === id) ? own : [...own, { name: id, type: 'string' as const }];
+  const read = own.some(({ name }) => name.toLowerCase() === id.toLowerCase())
+    ? own
+    : [...own, { name: id, type: 'string' as const }];
   const relation = await typedRelation(session, request.data, read);
   await session.run(
     `CREATE TEMP TABLE found AS SELECT * FROM (SELECT *, CAST(${quoteName(id)} AS VARCHAR) AS __id, row_number() OVER () AS __row FROM ${relation}) ` +

@@ -21,6 +21,43 @@ export type IngestResult =
   | { readonly status: 'version'; readonly version: number; readonly rows: number }
   | { readonly status: 'refused'; readonly reason: string };
 
+// ---- erasure --------------------------------------------------------------------------------------------------------
+
+/** Whom an erasure is about never travels: ids stand in the registry alone. */
+export interface ErasureStep {
+  readonly dataset: string;
+  readonly erasure: number;
+  /** The dataset's, as it was when the erasure began. */
+  readonly idColumn: string;
+  /** Where the slice before this one ended. */
+  readonly after: string | null;
+}
+/** What a step did of its work, and where the next slice goes on; null when it is done. */
+export interface ErasureSlice {
+  /** Rows taken out. */
+  readonly rows: number;
+  readonly after: string | null;
+  readonly unrepeatable?: ErasureTally['unrepeatable'];
+}
+export interface ErasedData {
+  readonly idColumn: string;
+  readonly rows: number;
+  readonly version: number | null;
+  readonly lostVersions: readonly number[];
+}
+/** What the steps of an erasure have done so far. */
+export interface ErasureTally {
+  readonly rows: {
+    readonly data: number;
+    readonly snapshots: number;
+    readonly predictions: number;
+    readonly batches: number;
+  };
+  readonly version: number | null;
+  readonly lostVersions: readonly number[];
+  readonly unrepeatable: readonly { readonly model: string; readonly run: string }[];
+}
+
 // ---- batch scoring --------------------------------------------------------------------------------------------------
 
 export interface BatchRequest {

@@ -12,6 +12,11 @@ export const runId = (model: string, number: number): string => `${model}-${Stri
 
 /** The event key of a dataset version that an erasure made. */
 export const erasureKey = (erasure: number): string => `refit/erasure ${erasure}`;
+/** Why an erasure took an artifact out of a dataset. */
+export const erasureReason = (dataset: string, erasure: number): string => `erasure ${erasure} of dataset ${dataset}`;
+/** The dataset whose erasure this reason is; undefined for any other reason. */
+export const datasetOfReason = (reason: string): string | undefined =>
+  /^erasure \d+ of dataset (.+)$/.exec(reason)?.[1];
 
 export const datasetWorkflowId = (dataset: string): string => `dataset/${dataset}`;
 export const lifecycleWorkflowId = (model: string): string => `lifecycle/${model}`;

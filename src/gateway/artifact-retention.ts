@@ -3,6 +3,7 @@
  * corrections took out of a dataset. What happened stays in the registry; a snapshot can be built again as long as its dataset version can.
  */
 import type { DatasetManifest, SnapshotManifest } from '../contracts/data.ts';
+import { partsOfSnapshot } from '../domain/snapshots.ts';
 import type { AuditRegistry } from '../ports/registry/audit.ts';
 import type { DatasetVersionRecord } from '../ports/registry/datasets.ts';
 import type { ErasureRegistry } from '../ports/registry/erasures.ts';
@@ -46,13 +47,6 @@ export async function forgetPredictions(
   return files.length;
 }
 
-const partsOf = ({ parts, reference, testSource, profile }: SnapshotManifest): readonly string[] => [
-  ...[parts.train, parts.validation, parts.test].map(({ digest }) => digest),
-  reference,
-  testSource,
-  ...(profile === undefined ? [] : [profile]),
-];
-
 /**
  * What runs made that ended before `before` and whose version neither serves nor ever did: snapshot, ONNX file, predictions, log. Shared bytes
  * stay for as long as any other run has them. How many runs.
@@ -64,7 +58,7 @@ export async function forgetRuns(options: ArtifactRetentionOptions, before: stri
   const madeBy = async ({ snapshot, artifacts }: (typeof old)[number]): Promise<readonly string[]> => {
     if (snapshot === null) return artifacts;
     try {
-      return [...partsOf(await readJson<SnapshotManifest>(store, snapshot)), ...artifacts];
+      return [...partsOfSnapshot(await readJson<SnapshotManifest>(store, snapshot)), ...artifacts];
     } catch (error) {
       if (error instanceof ArtifactMissing) return artifacts;
       throw error;
@@ -94,11 +88,12 @@ async function forgetVersions(
   const { registry } = options;
   const isOld = (index: number): boolean => (versions[index + 1]?.createdAt ?? at) < before;
   const kept = new Set(versions.flatMap(({ manifest }, index) => (isOld(index) ? [] : digestsOf(manifest))));
-  const gone: string[] = [];
+  const old: string[] = [];
   for (const digest of new Set(versions.flatMap(({ manifest }, index) => (isOld(index) ? digestsOf(manifest) : [])))) {
-    if (kept.has(digest) || (await registry.deletedArtifact(digest))) continue;
-    if (!(await registry.heldElsewhere(dataset, digest))) gone.push(digest);
+    if (!kept.has(digest) && !(await registry.deletedArtifact(digest))) old.push(digest);
   }
+  const held = await registry.heldElsewhere(dataset, old);
+  const gone = old.filter((digest) => !held.has(digest));
   await remove(options, gone, `retention of data: replaced before ${before}`, at);
   if (gone.length > 0) {
     const body = { before, files: gone.length };

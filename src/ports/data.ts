@@ -130,10 +130,25 @@ export interface FeaturesRequest {
   readonly output: string;
 }
 
+export interface FindIdsRequest {
+  readonly paths: readonly string[];
+  readonly ids: readonly string[];
+  /** Whose values, as text, are the ids. Upper and lower case are the same. */
+  readonly column: string;
+  /** Only rows whose column `model` is one of these. Default: all. */
+  readonly models?: readonly string[];
+}
+export interface FoundIds {
+  /** Files that have such rows. */
+  readonly found: readonly string[];
+  /** Files without the column. */
+  readonly lacking: readonly string[];
+}
+
 export interface ErasureRequest {
   readonly path: string;
   readonly ids: readonly string[];
-  /** Whose values, as text, are the ids. A file without it has no such row. */
+  /** Whose values, as text, are the ids. Upper and lower case are the same. A file without it has no such row. */
   readonly column: string;
   /** A file with the same rows, in the same order, that has the column. Default: the file itself. */
   readonly idsFrom?: string;
@@ -197,8 +212,13 @@ export interface DataEngine {
   buildLookup(request: LookupRequest): Promise<LookupFile>;
   /** A version's features of all rows of files, in their order. @throws DataProblem */
   computeFeatures(request: FeaturesRequest): Promise<{ readonly rows: number }>;
-  /** Writes a Parquet file without the rows of these ids; null, and nothing written, where it has none of them. */
-  withoutIds(request: ErasureRequest): Promise<ErasedRows | null>;
+  /** Which of many Parquet files have rows of these ids. */
+  findIds(request: FindIdsRequest): Promise<FoundIds>;
+  /**
+   * Writes a Parquet file without the rows of these ids; null, and nothing written, where it has none of them; 'unaligned' where `idsFrom` has
+   * another number of rows.
+   */
+  withoutIds(request: ErasureRequest): Promise<ErasedRows | null | 'unaligned'>;
 }
 
 /** Features at serving time: the same text over rows in memory. One instance a version; external access off. */

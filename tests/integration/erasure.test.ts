@@ -8,22 +8,26 @@ import { pathToFileURL } from 'node:url';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { presentPath } from '../../activities/artifacts.ts';
 import { createDatasetActivities } from '../../activities/dataset.ts';
 import { createEraseActivities } from '../../activities/erase.ts';
 import type { Ports } from '../../activities/ports.ts';
+import { createSnapshotActivities } from '../../activities/snapshot.ts';
 import { createDataEngine } from '../../src/adapters/duckdb/engine.ts';
 import { writePredictions } from '../../src/adapters/duckdb/prediction-log.ts';
 import { openRegistry } from '../../src/adapters/registry/index.ts';
 import { openStore } from '../../src/adapters/store/directory.ts';
 import { createSurroundings } from '../../src/adapters/surroundings.ts';
+import type { SnapshotManifest } from '../../src/contracts/data.ts';
 import { datasetSchema, modelSchema } from '../../src/contracts/documents.ts';
 import { EVENT_TYPES } from '../../src/contracts/events.ts';
 import { canonicalJson } from '../../src/domain/canonical.ts';
-import { eventKey } from '../../src/domain/ids.ts';
+import { erasureReason, eventKey } from '../../src/domain/ids.ts';
 import type { ErasureRecord } from '../../src/ports/registry/erasures.ts';
 import type { Registry } from '../../src/ports/registry.ts';
-import type { ArtifactStore } from '../../src/ports/store.ts';
-import { at, digestOf, origin } from '../support/registry-fixtures.ts';
+import { type ArtifactStore, readJson } from '../../src/ports/store.ts';
+import { BACKENDS, freshOn } from '../support/registry-backends.ts';
+import { at, digestOf, openRun, origin, project } from '../support/registry-fixtures.ts';
 import { query } from '../support/trainer.ts';
 
 const apiVersion = 'refit.dev/v1';
@@ -82,10 +86,16 @@ const ports = (): Ports =>
     messenger: { eventsArrived: async () => undefined },
   }) as unknown as Ports;
 
-async function arrive(id: string, partition: string, sql: string, offset: number): Promise<void> {
+async function arrive(
+  id: string,
+  partition: string,
+  sql: string,
+  offset: number,
+  { dataset = 'people', compression = 'snappy' } = {},
+): Promise<void> {
   const path = join(folder, `${id}.parquet`);
-  await query(`copy (${sql}) to '${path}' (format parquet)`);
-  const data = { dataset: 'people', uris: [pathToFileURL(path).href], partition };
+  await query(`copy (${sql}) to '${path}' (format parquet, compression ${compression})`);
+  const data = { dataset, uris: [pathToFileURL(path).href], partition };
   const type = EVENT_TYPES.dataArrived;
   await registry.receive([
     {
@@ -93,39 +103,74 @@ async function arrive(id: string, partition: string, sql: string, offset: number
       at: at(offset),
       publishedAt: null,
       event: {
-        ...{ source: 'test', id, type, subject: 'people', time: null },
-        digest: digestOf({ type, subject: 'people', data }),
+        ...{ source: 'test', id, type, subject: dataset, time: null },
+        digest: digestOf({ type, subject: dataset, data }),
         body: canonicalJson({ specversion: '1.0', id, source: 'test', type, data }),
-        target: { kind: 'dataset', name: 'people' },
+        target: { kind: 'dataset', name: dataset },
       },
     },
   ]);
   const { ingest } = createDatasetActivities(ports());
-  const result = await environment().run(ingest, { dataset: 'people', key: eventKey('test', id) });
+  const result = await environment().run(ingest, { dataset, key: eventKey('test', id) });
   expect(result).toMatchObject({ status: 'version' });
 }
 
-/** Two versions of a dataset, predictions and an outcome of a model on it. */
-async function world(): Promise<ErasureRecord> {
-  const model = modelSchema.parse({
-    ...{
-      apiVersion,
-      kind: 'Model',
-      name: 'm',
-      task: 'regression',
-      dataset: 'people',
-      label: { sql: 'y' },
-      features: ['x'],
-    },
-    training: { trainer: 'sklearn' },
-  });
-  await registry.apply({
-    datasets: [datasetSchema.parse({ apiVersion, kind: 'Dataset', name: 'people', id: 'who' })],
+const people = (from: number, to: number, id = 'who') =>
+  `select 'person-' || i as ${id}, i::double as x, (i * 37 % 11)::double as y from range(${from}, ${to}) t(i)`;
+
+const MODEL = modelSchema.parse({
+  ...{ apiVersion, kind: 'Model', name: 'm', task: 'regression', dataset: 'people', label: { sql: 'y' } },
+  ...{ features: ['x'], training: { trainer: 'sklearn' } },
+});
+
+/** Datasets with their id, and the model on the first of them. */
+const applied = (datasets: Readonly<Record<string, string | undefined>>, model = MODEL) =>
+  registry.apply({
+    datasets: Object.entries(datasets).map(([name, id]) =>
+      datasetSchema.parse({ apiVersion, kind: 'Dataset', name, ...(id === undefined ? {} : { id }) }),
+    ),
     models: [{ document: model, definitionDigest: digestOf(model) }],
     ...{ policies: [], projectDigest: digestOf('p'), root: folder, gitCommit: null, actor: 'dev', at: at(0) },
   });
-  const people = (from: number, to: number) =>
-    `select 'person-' || i as who, i::double as x, i * 2.0 as y from range(${from}, ${to}) t(i)`;
+
+const asked = (dataset: string, requestKey: string, ids: readonly string[]) =>
+  registry.requestErasure({ dataset, requestKey, ids, actor: 'olga', reason: null, at: at(5) });
+
+async function opened(requestKey: string, repeats: string | null = null): Promise<string> {
+  const run = await registry.openRun({
+    ...{ model: 'm', requestKey, trigger: 'manual', eventKeys: [], requester: 'dev', reason: null, repeats },
+    ...{ definitionDigest: digestOf(MODEL), at: at(3) },
+  });
+  if (run.status !== 'opened') throw new Error(run.reason);
+  return run.run.run;
+}
+
+const build = (run: string, of = ports()) =>
+  environment().run(createSnapshotActivities(of).buildSnapshot, {
+    ...{ model: 'm', run, definitionDigest: digestOf(MODEL) },
+  });
+
+async function manifestOf(run: string): Promise<SnapshotManifest> {
+  return readJson<SnapshotManifest>(store, (await registry.run(run))?.snapshot ?? '');
+}
+
+/** Rows of all Parquet files in the store that have the text in any column. */
+async function filesNaming(text: string): Promise<readonly string[]> {
+  const files = readdirSync(join(folder, 'artifacts'), { recursive: true, withFileTypes: true });
+  const naming: string[] = [];
+  for (const file of files.filter((one) => one.isFile())) {
+    const path = join(file.parentPath, file.name);
+    const rows = await query(`select * from read_parquet('${path}')`).catch(() => []);
+    if (rows.some((row) => Object.values(row).includes(text))) naming.push(path);
+  }
+  return naming;
+}
+const rowsOf = async (digest: string): Promise<number> =>
+  (await query(`select * from read_parquet('${await presentPath(ports(), digest)}')`)).length;
+
+/** Two versions of a dataset, predictions and an outcome of a model on it. */
+async function world(): Promise<ErasureRecord> {
+  await applied({ people: 'who' });
   await arrive('one', 'a', people(0, 10), 1);
   await arrive('two', 'b', people(10, 20), 2);
   const prediction = (id: string) => ({
@@ -162,9 +207,7 @@ async function world(): Promise<ErasureRecord> {
       },
     },
   ]);
-  return registry.requestErasure({
-    ...{ dataset: 'people', requestKey: 'r', ids: [PERSON], actor: 'olga', reason: null, at: at(5) },
-  });
+  return asked('people', 'r', [PERSON]);
 }
 
 /** What must hold at the end, however it came there. */
@@ -175,15 +218,8 @@ async function expectErased(): Promise<void> {
     ['a', 9],
     ['b', 10],
   ]);
-  const files = readdirSync(join(folder, 'artifacts'), { recursive: true, withFileTypes: true }).filter((one) =>
-    one.isFile(),
-  );
-  for (const file of files) {
-    const path = join(file.parentPath, file.name);
-    const rows = await query(`select * from read_parquet('${path}')`).catch(() => []);
-    expect(rows.flatMap((row) => Object.values(row))).not.toContain(PERSON);
-  }
-  const [log] = await registry.allSinkFiles('m');
+  expect(await filesNaming(PERSON)).toEqual([]);
+  const [{ file: log } = {}] = await registry.sinkFilesAfter(0, 10);
   expect(log).toMatchObject({ rows: 1 });
   await store.pathOf(log?.digest ?? '');
   const batch = await registry.batch('m', 1);
@@ -201,7 +237,8 @@ async function expectErased(): Promise<void> {
   });
 }
 
-const erase = (of: Ports) => environment().run(createEraseActivities(of).eraseRows, { dataset: 'people', erasure: 1 });
+const erase = (of: Ports, dataset = 'people', erasure = 1) =>
+  environment().run(createEraseActivities(of).eraseRows, { dataset, erasure });
 
 describe('erasure', () => {
   it('takes the rows out of all that is kept, and names nobody', async () => {
@@ -260,22 +297,256 @@ describe('erasure', () => {
     await arrive('mended', 'a', "select 'person-1' as who, 1.0::double as x, 2.0 as y", 10);
   });
 
-  it('leaves the file of another dataset that has the same bytes, and says so', async () => {
-    await world();
-    const [first] = (await registry.datasetVersion('people', 1))?.manifest.files ?? [];
-    await registry.commitDatasetVersion({
-      ...{
-        dataset: 'copies',
-        version: 1,
-        manifestDigest: digestOf('c'),
-        eventKey: 'e',
-        newRows: 1,
-        createdAt: at(1),
-        corrects: null,
-      },
-      manifest: { dataset: 'copies', version: 1, columns: [], files: first ? [first] : [], rows: 10, maxTime: null },
+  it('leaves what another dataset has too, which goes on from there, until it is erased there as well', async () => {
+    await applied({ people: 'who', copies: 'who' });
+    await arrive('one', 'a', people(0, 10), 1);
+    await arrive('copied', 'a', people(0, 10), 2, { dataset: 'copies' });
+    await asked('people', 'r', [PERSON]);
+    // The file and its profile.
+    expect(await erase(ports())).toMatchObject({ lostVersions: [1], heldElsewhere: 2 });
+    expect(await filesNaming(PERSON)).toHaveLength(1);
+    await arrive('more', 'b', people(10, 20), 3, { dataset: 'copies' });
+    await asked('copies', 'r', [PERSON]);
+    expect(await erase(ports(), 'copies')).toMatchObject({ version: 3, lostVersions: [1, 2], heldElsewhere: 0 });
+    expect(await filesNaming(PERSON)).toEqual([]);
+    // The copy without the person is a file of both: an erasure in one takes nothing from the other.
+    await asked('people', 's', ['person-8']);
+    await erase(ports(), 'people', 2);
+    for (const { digest } of (await registry.latestDatasetVersion('copies'))?.manifest.files ?? [])
+      await store.pathOf(digest);
+  });
+
+  it('takes out again what came back in other bytes', async () => {
+    await applied({ people: 'who' });
+    await arrive('one', 'a', people(0, 10), 1);
+    await asked('people', 'r', [PERSON]);
+    await erase(ports());
+    await arrive('back', 'a', people(0, 10), 2, { compression: 'zstd' });
+    expect(await filesNaming(PERSON)).toHaveLength(1);
+    await asked('people', 's', [PERSON]);
+    expect(await erase(ports(), 'people', 2)).toMatchObject({ version: 4, lostVersions: [1, 3] });
+    expect(await filesNaming(PERSON)).toEqual([]);
+  });
+
+  it('finds rows where the name of the id differs in case, also in snapshots, and in bytes that were deleted and made again', async () => {
+    await applied({ people: 'who' });
+    await arrive('one', 'a', people(0, 40, 'WHO'), 1);
+    await arrive('two', 'b', people(40, 60, 'Who'), 2);
+    const run = await opened('first');
+    expect(await build(run)).toMatchObject({ status: 'ready' });
+    const { parts, reference } = await manifestOf(run);
+    const [row] = await query(`select __id from read_parquet('${await store.pathOf(parts.train.digest)}')`);
+    const person = String(Object.values(row ?? {})[0]);
+    await registry.deleteArtifact({
+      ...{ digest: parts.train.digest, replacement: null, reason: 'retention of runs: once', at: at(4) },
     });
-    expect(await erase(ports())).toMatchObject({ heldElsewhere: 1 });
-    await store.pathOf(first?.digest ?? '');
+    await asked('people', 'r', [person]);
+    expect(await erase(ports())).toMatchObject({
+      rows: { data: 1, snapshots: 2 },
+      unrepeatable: [{ model: 'm', run }],
+    });
+    expect(await filesNaming(person)).toEqual([]);
+    expect([await rowsOf(parts.train.digest), await rowsOf(reference)]).toEqual([
+      parts.train.rows - 1,
+      parts.train.rows - 1,
+    ]);
+  });
+
+  it('says why where nobody can be told apart, and does nothing', async () => {
+    await applied({ people: 'who' });
+    await arrive('one', 'a', people(0, 10), 1);
+    await applied({ people: 'nobody' });
+    await asked('people', 'r', [PERSON]);
+    expect(await erase(ports())).toMatchObject({
+      ...{ rows: { data: 0 }, failure: expect.stringMatching(/version 1 of dataset people has no column nobody/) },
+    });
+    await applied({ people: undefined });
+    await asked('people', 's', [PERSON]);
+    expect(await erase(ports(), 'people', 2)).toMatchObject({ failure: expect.stringMatching(/names no id/) });
+    expect(await registry.openErasures()).toEqual([]);
+    expect(await registry.audit('dataset/people', 100)).toContainEqual(
+      expect.objectContaining({ action: 'erasure.failed' }),
+    );
+  });
+
+  it('reaches predictions and outcomes of a model that has moved to another dataset', async () => {
+    await world();
+    await applied({ others: 'who' }, { ...MODEL, dataset: 'others' });
+    await erase(ports());
+    await expectErased();
+  });
+
+  it('leaves no snapshot that was read before and is ready after', async () => {
+    await applied({ people: 'who' });
+    await arrive('one', 'a', people(0, 40), 1);
+    await asked('people', 'r', [PERSON]);
+    const [first, run] = [await opened('first'), await opened('second')];
+    expect(await build(first)).toMatchObject({ status: 'ready' });
+    const before = await manifestOf(first);
+    const late: Ports = {
+      ...ports(),
+      engine: {
+        ...engine,
+        async snapshot(request) {
+          const files = await engine.snapshot(request);
+          await erase(ports());
+          return files;
+        },
+      },
+    };
+    await expect(build(run, late)).rejects.toThrow(/were erased while the snapshot of m-000002 was built/);
+    expect((await registry.run(run))?.snapshot).toBeNull();
+    expect(await filesNaming(PERSON)).toEqual([]);
+    for (const { digest } of Object.values(before.parts)) await presentPath(ports(), digest);
+    expect(await build(run)).toMatchObject({ status: 'ready' });
+    expect((await manifestOf(run)).datasetVersion).toBe(2);
+    // Also where its bytes are still there, for another dataset.
+    const [file] = (await registry.datasetVersion('people', 1))?.manifest.files ?? [];
+    await query(`copy (${people(0, 40)}) to '${join(folder, 'held.parquet')}' (format parquet)`);
+    const again = await build(await opened('third', first), {
+      ...ports(),
+      store: new Proxy(store, {
+        get: (object, name, receiver) =>
+          name === 'pathOf'
+            ? (digest: string) => (digest === file?.digest ? join(folder, 'held.parquet') : object.pathOf(digest))
+            : Reflect.get(object, name, receiver),
+      }),
+    });
+    expect(again).toMatchObject({
+      ...{ status: 'data_rejected', reason: expect.stringMatching(/version 1 .* erasure 1 of dataset people/) },
+    });
+  });
+
+  describe('of runs that share a part', () => {
+    const put = async (sql: string): Promise<string> => {
+      const path = join(folder, 'part.parquet');
+      await query(`copy (${sql}) to '${path}' (format parquet)`);
+      return (await store.putFile(path)).digest;
+    };
+    const part = (from: number, to: number) =>
+      put(`select 'person-' || i as __id, i::double as x from range(${from}, ${to}) t(i)`);
+
+    /** Two runs with one snapshot, each with predictions for its ten validation rows. */
+    async function twoRuns(reference?: string): Promise<readonly string[]> {
+      await applied({ people: 'who' });
+      await arrive('one', 'a', people(0, 30), 1);
+      const [train, validation, test] = [await part(10, 20), await part(0, 10), await part(20, 30)];
+      const predictions: string[] = [];
+      for (const [index, key] of ['first', 'second'].entries()) {
+        const run = await opened(key);
+        const manifest: SnapshotManifest = {
+          ...{ model: 'm', dataset: 'people', datasetVersion: 1, definitionDigest: digestOf(MODEL), window: null },
+          ...{ testStart: null, features: [], source: [], classes: [] },
+          parts: {
+            // The person is in both where the reference is to lose a row, too.
+            train: { digest: reference === undefined ? train : validation, rows: 10 },
+            ...{ validation: { digest: validation, rows: 10 }, test: { digest: test, rows: 10 } },
+          },
+          ...{ reference: reference ?? train, testSource: test },
+        };
+        const snapshot = await store.putBytes(Buffer.from(canonicalJson(manifest)));
+        const own = await put(`select i + ${index}.5 as prediction from range(0, 10) t(i)`);
+        predictions.push(own);
+        const training = { onnx: own, predictions: own, log: own, seconds: 1, attempt: 1, trainer: 't' };
+        await registry.updateRun(run, { snapshot, training: { ...training, environment: {}, metrics: {} } }, at(4));
+      }
+      await asked('people', 'r', [PERSON]);
+      return predictions;
+    }
+    async function expectAligned(predictions: readonly string[]): Promise<void> {
+      for (const [index, digest] of predictions.entries()) {
+        const rows = await query(`select prediction from read_parquet('${await presentPath(ports(), digest)}')`);
+        expect(rows.map(({ prediction }) => Number(prediction))).toEqual(
+          [0, 1, 2, 3, 4, 5, 6, 8, 9].map((i) => i + index + 0.5),
+        );
+        expect(await store.has(digest)).toBe(false);
+      }
+    }
+
+    it('takes the predictions for the rows out of each', async () => {
+      const predictions = await twoRuns();
+      const unrepeatable = ['m-000001', 'm-000002'].map((run) => ({ model: 'm', run }));
+      expect(await erase(ports())).toMatchObject({ unrepeatable });
+      await expectAligned(predictions);
+    });
+
+    it('takes them by their place out of a reference without ids, of a release before this one', async () => {
+      const reference = await put('select i::double as x from range(0, 10) t(i)');
+      await twoRuns(reference);
+      await erase(ports());
+      const rows = await query(`select x from read_parquet('${await presentPath(ports(), reference)}')`);
+      expect(rows.map(({ x }) => Number(x))).toEqual([0, 1, 2, 3, 4, 5, 6, 8, 9]);
+      expect(await store.has(reference)).toBe(false);
+    });
+
+    // After data and profile: the predictions of the first run, the part of both, the predictions of the second.
+    it.each([2, 3, 4])('cut off after replacement %d and tried again, comes to the same end', async (left) => {
+      const predictions = await twoRuns();
+      const cut = failing(registry, 'deleteArtifact', 'after', { left });
+      await expect(erase({ ...ports(), registry: cut })).rejects.toThrow('cut off');
+      await erase(ports());
+      await expectAligned(predictions);
+    });
+  });
+});
+
+describe.each(BACKENDS)('what the registry keeps of an erasure, on %s', (backend) => {
+  it('an artifact is deleted for each reason, and a snapshot counts only what was read after the last list of runs', async () => {
+    const { registry: fresh, close } = await freshOn(backend);
+    try {
+      await fresh.apply(project(['m']));
+      const [one, other] = [digestOf('one'), digestOf('other')];
+      const request = { dataset: 'd', requestKey: 'r', ids: ['7'], actor: 'olga', reason: null, at: at(1) };
+      const { erasure } = await fresh.requestErasure(request);
+      const byErasure = erasureReason('d', erasure);
+      await fresh.deleteArtifact({ digest: one, replacement: null, reason: 'retention of data', at: at(2) });
+      await fresh.deleteArtifact({ digest: one, replacement: other, reason: byErasure, at: at(3) });
+      await fresh.deleteArtifact({ digest: one, replacement: null, reason: byErasure, at: at(4) });
+      await fresh.deleteArtifact({ digest: one, replacement: null, reason: 'retention of runs', at: at(5) });
+      expect(await fresh.deletedArtifact(one)).toEqual({
+        digest: one,
+        replacement: other,
+        reason: byErasure,
+        at: at(3),
+      });
+      expect(await fresh.deletedFor(byErasure)).toEqual([one]);
+      expect(await fresh.erasedFrom('d', [other, one])).toBe(byErasure);
+      expect(await fresh.erasedFrom('e', [other, one])).toBeUndefined();
+
+      const { run } = await openRun(fresh, 'm', 'first');
+      const snapshot = digestOf('snapshot');
+      const erasures = await fresh.erasuresListed('d');
+      await fresh.listRuns('d', erasure);
+      expect(await fresh.recordSnapshot(run, { snapshot, dataset: 'd', erasures }, at(6))).toBe('erased');
+      expect((await fresh.run(run))?.snapshot).toBeNull();
+      const made = { snapshot, dataset: 'd', erasures: erasures + 1 };
+      expect(await fresh.recordSnapshot(run, made, at(7))).toBe('recorded');
+      expect(await fresh.run(run)).toMatchObject({ snapshot, stage: 'train' });
+
+      const version = (dataset: string, number: number, digest: string, profile: string) =>
+        fresh.commitDatasetVersion({
+          ...{ dataset, version: number, manifestDigest: digestOf(`${dataset}${number}`), eventKey: `e${number}` },
+          ...{ newRows: 1, createdAt: at(8), corrects: null },
+          manifest: {
+            ...{ dataset, version: number, columns: [], rows: 1, maxTime: null, profile },
+            files: [
+              {
+                ...{ digest, bytes: 1, rows: 1, partition: 'p', uri: 'u', sourceDigest: digest },
+                ...{ minTime: null, maxTime: null },
+              },
+            ],
+          },
+        });
+      await version('d', 1, one, 'profile');
+      const held = async (dataset: string) => [...(await fresh.heldElsewhere(dataset, [one, other, 'profile']))].sort();
+      expect(await held('d')).toEqual([]);
+      // The newest holds what it names; once it is followed, only what no erasure took out of it.
+      expect(await held('e')).toEqual([one, 'profile'].sort());
+      await version('d', 2, other, 'next');
+      expect(await held('e')).toEqual([other, 'profile'].sort());
+      expect(await fresh.modelsEverOf('d')).toEqual(['m']);
+    } finally {
+      await close();
+    }
   });
 });

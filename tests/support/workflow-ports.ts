@@ -45,6 +45,7 @@ function fakeEngine(behaviours: Behaviours): DataEngine {
     columnsOfExpression: unused('columnsOfExpression'),
     buildLookup: async () => ({ rows: 0, maxTime: null }),
     computeFeatures: async () => ({ rows: 0 }),
+    findIds: async () => ({ found: [], lacking: [] }),
     withoutIds: async () => null,
     async snapshot({ output }) {
       for (const name of ['train', 'validation', 'test', 'reference', 'test_source']) {

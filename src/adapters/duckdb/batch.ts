@@ -13,9 +13,9 @@ import { typedRelation } from './types.ts';
 /** @throws DataProblem where a file lacks a column that the features read */
 async function requireColumns({ files, source, idColumn, timeColumn, joins, columns }: FeaturesRequest): Promise<void> {
   for (const file of files) {
-    const present = new Set([...(await columnsOf(file)), ...(columns ?? [])].map(({ name }) => name));
+    const present = new Set([...(await columnsOf(file)), ...(columns ?? [])].map(({ name }) => name.toLowerCase()));
     const lacking = [...requestColumns(source, joins ?? []).map(({ name }) => name), idColumn, timeColumn].find(
-      (name) => name !== null && !present.has(name),
+      (name) => name !== null && !present.has(name.toLowerCase()),
     );
     if (lacking != null)
       throw new DataProblem('missing_column', `the data has no column ${lacking}, which the model reads`, lacking);

@@ -4,7 +4,7 @@ import { checkArrival } from './arrival-checks.ts';
 import { computeFeatures } from './batch.ts';
 import { emptyColumns } from './column-checks.ts';
 import { columnsOf } from './convert.ts';
-import { withoutIds } from './erase.ts';
+import { findIds, withoutIds } from './erase.ts';
 import { checkFeatures, columnsOfExpression } from './features.ts';
 import { buildLookup } from './joins.ts';
 import { profileOf } from './profile.ts';
@@ -21,6 +21,7 @@ export const createDataEngine = (options: ReaderOptions = {}): DataEngine => ({
   columnsOfExpression,
   snapshot,
   computeFeatures,
+  findIds,
   withoutIds,
   buildLookup,
 });

@@ -171,8 +171,12 @@ async function writeParts(
     const own = fold === null || name === 'test' ? items : `${items}, __fold`;
     await copy(`SELECT ${own} FROM joined WHERE __part = '${name}'`, name);
   }
-  const wanted = new Set([request.idColumn, request.timeColumn, ...plan.source.map(({ name }) => name)]);
-  const reference = plan.sourceColumns.filter(({ name }) => wanted.has(name)).map(({ name }) => quoteName(name));
+  const wanted = new Set(
+    [request.idColumn, request.timeColumn, ...plan.source.map(({ name }) => name)].map((name) => name?.toLowerCase()),
+  );
+  const reference = plan.sourceColumns
+    .filter(({ name }) => wanted.has(name.toLowerCase()))
+    .map(({ name }) => quoteName(name));
   const chosen = `SELECT * FROM kept WHERE ${part} = 'train' ORDER BY md5(coalesce(__id, CAST(__row AS VARCHAR))), __row LIMIT ${REFERENCE_ROWS}`;
   await copy(`SELECT ${reference.join(', ')} FROM (${chosen}) ORDER BY __row`, 'reference');
   const sources = plan.sourceColumns

@@ -2,6 +2,9 @@
  * Erasure of rows by id, and artifacts that are gone for good. While a request is open its ids stand here and nowhere else: not in a
  * signal, a history or the audit chain, from which nothing can be taken back.
  */
+
+import type { DatasetManifest } from '../../contracts/data.ts';
+import { datasetOfReason } from '../../domain/ids.ts';
 import { namesAny, withoutExamples } from '../../domain/rejection.ts';
 import type { DeletedArtifact, ErasureRecord, ErasureRegistry, ErasureReport } from '../../ports/registry/erasures.ts';
 import type { SinkFile, SweepRecord } from '../../ports/registry/monitoring.ts';
@@ -9,7 +12,7 @@ import type { RunRecord } from '../../ports/registry/runs.ts';
 import type { Database, Row, Session } from './database.ts';
 import { versionRecord } from './datasets.ts';
 import { appendAudit, datasetChain } from './journal.ts';
-import { int, intOrNull, json, text, textOrNull } from './rows.ts';
+import { count, int, intOrNull, json, text, textOrNull } from './rows.ts';
 
 const erasureRecord = (row: Row): ErasureRecord => ({
   dataset: text(row, 'dataset'),
@@ -63,7 +66,8 @@ async function finish(
   );
   const { actor } = before;
   const body = { erasure, ...report };
-  await appendAudit(db, { model: datasetChain(dataset), action: 'erasure.done', actor, body, at });
+  const action = report.failure === undefined ? 'erasure.done' : 'erasure.failed';
+  await appendAudit(db, { model: datasetChain(dataset), action, actor, body, at });
   const models = new Map<string, string[]>();
   for (const { model, run } of report.unrepeatable) models.set(model, [...(models.get(model) ?? []), run]);
   for (const [model, runs] of models) {
@@ -72,6 +76,10 @@ async function finish(
   }
   return { ...before, finishedAt: at, report };
 }
+
+/** How many erasures of the dataset have listed the runs that hold its rows. */
+export const erasuresListed = (db: Session, dataset: string): Promise<number> =>
+  count(db, 'SELECT count(*) AS n FROM erasures WHERE dataset = ? AND listed = 1', dataset);
 
 /** Every run with a snapshot of a model whose definition then named the dataset. */
 async function runsOf(
@@ -93,7 +101,7 @@ async function runsOf(
 
 async function deleteArtifact(db: Session, { digest, replacement, reason, at }: DeletedArtifact): Promise<void> {
   await db.run(
-    'INSERT INTO deleted_artifacts (digest, replacement, reason, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING',
+    'INSERT INTO deleted_artifacts (digest, replacement, reason, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest, reason) DO NOTHING',
     ...[digest, replacement, reason, at],
   );
 }
@@ -194,6 +202,53 @@ async function redactSkew(db: Session, models: readonly string[], ids: ReadonlyS
   }
 }
 
+/** Datasets that gave an artifact up by an erasure of their own, as `DIGEST DATASET`. */
+async function givenUp(db: Database, digests: readonly string[]): Promise<ReadonlySet<string>> {
+  const found = await db.read((tx) =>
+    tx.allEach(
+      'SELECT digest, reason FROM deleted_artifacts WHERE digest = ?',
+      digests.map((digest) => [digest]),
+    ),
+  );
+  return new Set(
+    found.flat().flatMap((row) => {
+      const dataset = datasetOfReason(text(row, 'reason'));
+      return dataset === undefined ? [] : [`${text(row, 'digest')} ${dataset}`];
+    }),
+  );
+}
+
+/**
+ * The newest version of a dataset holds what it names, for the same rows may have come back after an erasure; an older one does not hold what an
+ * erasure of that dataset took out. Manifests are read one by one: all of them would be more than fits into memory.
+ */
+async function heldElsewhere(db: Database, dataset: string, digests: readonly string[]): Promise<ReadonlySet<string>> {
+  const wanted = new Set(digests);
+  const held = new Set<string>();
+  if (wanted.size === 0) return held;
+  const out = await givenUp(db, [...wanted]);
+  const versions = await db.read((tx) =>
+    tx.all(
+      `SELECT dataset, version, (SELECT max(version) FROM dataset_versions n WHERE n.dataset = v.dataset) AS newest
+       FROM dataset_versions v WHERE dataset <> ? ORDER BY dataset, version DESC`,
+      dataset,
+    ),
+  );
+  for (const key of versions) {
+    if (held.size === wanted.size) break;
+    const [holder, version] = [text(key, 'dataset'), int(key, 'version')];
+    const row = await db.read((tx) =>
+      tx.get('SELECT manifest FROM dataset_versions WHERE dataset = ? AND version = ?', holder, version),
+    );
+    if (!row) continue;
+    const { files, profile } = json<DatasetManifest>(row, 'manifest');
+    const isNewest = version === int(key, 'newest');
+    for (const digest of [...files.map((file) => file.digest), ...(profile === undefined ? [] : [profile])])
+      if (wanted.has(digest) && (isNewest || !out.has(`${digest} ${holder}`))) held.add(digest);
+  }
+  return held;
+}
+
 export function createErasures(db: Database): ErasureRegistry {
   return {
     requestErasure: (input) => db.transaction((tx) => request(tx, input)),
@@ -214,7 +269,29 @@ export function createErasures(db: Database): ErasureRegistry {
         return row && textOrNull(row, 'ids') !== null ? json<readonly string[]>(row, 'ids') : [];
       }),
     finishErasure: (dataset, erasure, report, at) => db.transaction((tx) => finish(tx, dataset, erasure, report, at)),
-    runsOfDataset: (dataset) => db.read((tx) => runsOf(tx, dataset)),
+    listRuns: (dataset, erasure) =>
+      db.transaction(async (tx) => {
+        await tx.run('UPDATE erasures SET listed = 1 WHERE dataset = ? AND erasure = ?', dataset, erasure);
+        return runsOf(tx, dataset);
+      }),
+    erasuresListed: (dataset) => db.read((tx) => erasuresListed(tx, dataset)),
+    modelsEverOf: (dataset) =>
+      db.read(async (tx) =>
+        (await tx.all('SELECT DISTINCT model FROM definitions WHERE dataset = ? ORDER BY model', dataset)).map((row) =>
+          text(row, 'model'),
+        ),
+      ),
+    erasedFrom: (dataset, digests) =>
+      db.read(async (tx) => {
+        const found = await tx.allEach(
+          'SELECT reason FROM deleted_artifacts WHERE digest = ?',
+          digests.map((digest) => [digest]),
+        );
+        return found
+          .flat()
+          .map((row) => text(row, 'reason'))
+          .find((reason) => datasetOfReason(reason) === dataset);
+      }),
     allDatasetVersions: (dataset) =>
       db.read(async (tx) =>
         (await tx.all('SELECT * FROM dataset_versions WHERE dataset = ? ORDER BY version', dataset)).map(versionRecord),
@@ -240,14 +317,11 @@ export function createErasures(db: Database): ErasureRegistry {
         await redact(tx, dataset, models, new Set(ids));
         await redactSkew(tx, models, new Set(ids));
       }),
-    allSinkFiles: (model) =>
+    sinkFilesAfter: (after, limit) =>
       db.read(async (tx) =>
-        (
-          await tx.all(
-            'SELECT f.file FROM sink_file_models m JOIN sink_files f ON f.seq = m.file WHERE m.model = ? ORDER BY f.seq',
-            model,
-          )
-        ).map((row) => json<SinkFile>(row, 'file')),
+        (await tx.all('SELECT seq, file FROM sink_files WHERE seq > ? ORDER BY seq LIMIT ?', after, limit)).map(
+          (row) => ({ seq: int(row, 'seq'), file: json<SinkFile>(row, 'file') }),
+        ),
       ),
     replaceSinkFile: (file, digest, rows) =>
       db.transaction(async (tx) => {
@@ -259,7 +333,10 @@ export function createErasures(db: Database): ErasureRegistry {
     deleteArtifact: (artifact) => db.transaction((tx) => deleteArtifact(tx, artifact)),
     deletedArtifact: (digest) =>
       db.read(async (tx) => {
-        const row = await tx.get('SELECT * FROM deleted_artifacts WHERE digest = ?', digest);
+        const row = await tx.get(
+          'SELECT * FROM deleted_artifacts WHERE digest = ? ORDER BY replacement IS NULL, at DESC, reason LIMIT 1',
+          digest,
+        );
         return (
           row && {
             digest,
@@ -275,13 +352,6 @@ export function createErasures(db: Database): ErasureRegistry {
           text(row, 'digest'),
         ),
       ),
-    heldElsewhere: (dataset, digest) =>
-      db.read(async (tx) => {
-        const rows = await tx.all(
-          'SELECT dataset FROM dataset_versions WHERE dataset <> ? AND manifest LIKE ? LIMIT 1',
-          ...[dataset, `%"digest":"${digest}"%`],
-        );
-        return rows.length > 0;
-      }),
+    heldElsewhere: (dataset, digests) => heldElsewhere(db, dataset, digests),
   };
 }

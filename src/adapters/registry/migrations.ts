@@ -3,9 +3,9 @@ import type { Database } from './database.ts';
 import { inDialect } from './dialect.ts';
 import { RegistryError } from './errors.ts';
 import { int } from './rows.ts';
-import { FIFTH, FIRST, FOURTH, SECOND, THIRD } from './schema.ts';
+import { FIFTH, FIRST, FOURTH, SECOND, SIXTH, THIRD } from './schema.ts';
 
-const MIGRATIONS: readonly string[] = [FIRST, SECOND, THIRD, FOURTH, FIFTH];
+const MIGRATIONS: readonly string[] = [FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
 
 /** Brings the registry to the newest schema, in one transaction, so that of several processes one does it. */
 export function migrate(database: Database): Promise<void> {

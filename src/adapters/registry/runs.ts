@@ -7,6 +7,7 @@ import { withoutExamples } from '../../domain/rejection.ts';
 import type { OpenedRun, OpenRunInput, RunRecord, RunRegistry, TrainingRecord } from '../../ports/registry/runs.ts';
 import { cost, overBudget, settleCost, spending } from './budget.ts';
 import type { Database, Row, Session, SqlValue } from './database.ts';
+import { erasuresListed } from './erasures.ts';
 import { type FateOfEvent, findEvents, putFates, type StoredEvent } from './fates.ts';
 import { appendAudit, eventSummary, record, sha256 } from './journal.ts';
 import { count, int, intOrNull, json, oneOf, oneOfOrNull, text, textOrNull } from './rows.ts';
@@ -264,6 +265,12 @@ export function createRuns(db: Database): RunRegistry {
         return Promise.all(rows.map((row) => runRecord(tx, row, SHOWN_KEYS)));
       }),
     updateRun: (run, change, at) => db.transaction((tx) => updateRun(tx, run, change, at)),
+    recordSnapshot: (run, { snapshot, dataset, erasures }, at) =>
+      db.transaction(async (tx) => {
+        if ((await erasuresListed(tx, dataset)) > erasures) return 'erased';
+        await updateRun(tx, run, { stage: 'train', snapshot }, at);
+        return 'recorded';
+      }),
     finishRun: (run, outcome, reason, at) => db.transaction((tx) => finishRun(tx, run, outcome, reason, at)),
     settleCost: (run, cpuSeconds, at) => db.transaction((tx) => settleCost(tx, run, cpuSeconds, at)),
     spending: (model, since) => db.read((tx) => spending(tx, model, since)),

@@ -222,3 +222,20 @@ CREATE TABLE batches (
 CREATE INDEX batches_open ON batches (model, batch) WHERE finished_at IS NULL;
 CREATE INDEX batches_dataset ON batches (dataset) WHERE output IS NOT NULL;
 `;
+
+/**
+ * One artifact may be deleted for several reasons, by several datasets, and come back in between. `listed`: the erasure has seen which runs have a
+ * snapshot, so that one which is recorded later must not hold what was read before.
+ */
+export const SIXTH = `
+CREATE TABLE deleted_for (
+  digest TEXT NOT NULL, reason TEXT NOT NULL, replacement TEXT, at TEXT NOT NULL, PRIMARY KEY (digest, reason)
+) WITHOUT ROWID;
+INSERT INTO deleted_for (digest, reason, replacement, at) SELECT digest, reason, replacement, at FROM deleted_artifacts;
+DROP TABLE deleted_artifacts;
+ALTER TABLE deleted_for RENAME TO deleted_artifacts;
+CREATE INDEX deleted_artifacts_reason ON deleted_artifacts (reason, digest);
+
+ALTER TABLE erasures ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX definitions_dataset ON definitions (dataset, model);
+`;

@@ -31,6 +31,8 @@ function printReport({ dataset, erasure, report }: ErasureRecord): void {
     print(`erasure ${erasure} of ${dataset} is under way; see refit data erasures ${dataset}`);
     return;
   }
+  if (report.failure !== undefined)
+    throw new CliError(EXIT.no, `nothing was erased: ${report.failure}; once that is mended, ask for it again`);
   const { rows, version, lostVersions, unrepeatable, heldElsewhere } = report;
   print(
     table(

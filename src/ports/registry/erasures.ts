@@ -24,6 +24,8 @@ export interface ErasureReport {
   readonly unrepeatable: readonly { readonly model: string; readonly run: string }[];
   /** Artifacts that another dataset holds too, and that so were left. */
   readonly heldElsewhere: number;
+  /** Why nothing was erased; absent where it was. */
+  readonly failure?: string;
 }
 
 export interface ErasureRecord {
@@ -67,8 +69,14 @@ export interface ErasureRegistry {
   finishErasure(dataset: string, erasure: number, report: ErasureReport, at: string): Promise<ErasureRecord>;
   /** All versions, oldest first. */
   allDatasetVersions(dataset: string): Promise<readonly DatasetVersionRecord[]>;
-  /** Runs with a snapshot of this dataset; `predictions` is the digest of the trainer's own. */
-  runsOfDataset(dataset: string): Promise<
+  /**
+   * Runs with a snapshot of this dataset; `predictions` is the digest of the trainer's own. From here on `recordSnapshot` refuses what was read
+   * before.
+   */
+  listRuns(
+    dataset: string,
+    erasure: number,
+  ): Promise<
     readonly {
       readonly run: string;
       readonly model: string;
@@ -76,6 +84,12 @@ export interface ErasureRegistry {
       readonly predictions: string | null;
     }[]
   >;
+  /** How many erasures of the dataset have listed its runs: grows by each. */
+  erasuresListed(dataset: string): Promise<number>;
+  /** Models of which any definition ever named the dataset. */
+  modelsEverOf(dataset: string): Promise<readonly string[]>;
+  /** The reason of an erasure of this dataset that took out one of the artifacts; undefined where none did. */
+  erasedFrom(dataset: string, digests: readonly string[]): Promise<string | undefined>;
   /** Sources that must not be taken in again: they hold rows that were erased. */
   eraseSources(dataset: string, sourceDigests: readonly string[], erasure: number): Promise<void>;
   /** The erasure that took rows out of what was made of these bytes. */
@@ -84,14 +98,15 @@ export interface ErasureRegistry {
   eraseLabels(models: readonly string[], ids: readonly string[]): Promise<number>;
   /** Takes the examples out of what refusals, rejected runs and their checks say, where they name one of the ids. */
   redact(dataset: string, models: readonly string[], ids: readonly string[]): Promise<void>;
-  /** Every file of the log of predictions that has rows of the model, oldest first. */
-  allSinkFiles(model: string): Promise<readonly SinkFile[]>;
+  /** Files of the log of predictions, of all models, in the order of their numbers from the one after `after`. */
+  sinkFilesAfter(after: number, limit: number): Promise<readonly { readonly seq: number; readonly file: SinkFile }[]>;
   replaceSinkFile(file: SinkFile, digest: string, rows: number): Promise<void>;
-  /** Idempotent: the first reason stays. */
+  /** Idempotent by (digest, reason): the first stays. */
   deleteArtifact(artifact: DeletedArtifact): Promise<void>;
+  /** Of several reasons the newest that says what took its place. */
   deletedArtifact(digest: string): Promise<DeletedArtifact | undefined>;
   /** Digests of what was deleted for this reason. */
   deletedFor(reason: string): Promise<readonly string[]>;
-  /** Whether a version of another dataset has a file with this digest. */
-  heldElsewhere(dataset: string, digest: string): Promise<boolean>;
+  /** Those that a version of another dataset has as a file or as its profile, and that no erasure of that dataset took out. */
+  heldElsewhere(dataset: string, digests: readonly string[]): Promise<ReadonlySet<string>>;
 }

@@ -102,6 +102,15 @@ export interface RunRegistry {
     at: string,
   ): Promise<void>;
   /**
+   * The snapshot is ready to train on, unless an erasure of the dataset has listed its runs since `erasures` of them had: then the snapshot may hold
+   * rows that nobody would ever take out, and stays unrecorded.
+   */
+  recordSnapshot(
+    run: string,
+    made: { readonly snapshot: string; readonly dataset: string; readonly erasures: number },
+    at: string,
+  ): Promise<'recorded' | 'erased'>;
+  /**
    * The first outcome stays; returns it. Emits run.finished. A candidate version of a run not approved becomes rejected (or archived when
    * superseded). A cost that nobody settled is 0 for a run that never came to training, else what was reserved.
    */
