@@ -8,7 +8,7 @@ import { DATA_FORMATS, type DataFormat } from '../src/contracts/values.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { type Growth, grow, manifestOf } from '../src/domain/dataset-versions.ts';
 import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../src/domain/formats.ts';
-import { blockingRejection, rejection } from '../src/domain/rejection.ts';
+import { blockingRejection, rejection, withoutExamples } from '../src/domain/rejection.ts';
 import { textColumns } from '../src/domain/schema.ts';
 import { DataProblem } from '../src/ports/data.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
@@ -189,7 +189,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         const growth = grow(latest?.manifest.files ?? [], files, arrived.partition ?? null, latest?.version ?? 0);
         if (growth.status === 'unchanged') return { status: 'refused', reason: growth.reason };
         const manifest = await checked(record, arrived, taken, latest, growth, { key, arrivedAt });
-        if ('rejected' in manifest) return { status: 'refused', reason: manifest.rejected };
+        if ('rejected' in manifest) return refused(key, manifest.rejected);
         const manifestDigest = await store.putBytes(Buffer.from(canonicalJson(manifest)));
         const newRows = growth.arrived.reduce((sum, file) => sum + file.rows, 0);
         const committed = await registry.commitDatasetVersion({
@@ -205,6 +205,21 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         if (committed !== 'conflict') return { status: 'version', version: committed.version, rows: committed.newRows };
       }
     });
+  }
+
+  /**
+   * The examples of a refusal may name a person. They stand in the registry, where an erasure finds them: the history of the workflow, which
+   * cannot forget, has the sentence without them.
+   */
+  async function refused(key: string, reason: string): Promise<IngestResult> {
+    const told = withoutExamples(reason);
+    if (told !== reason) await registry.setFates('', [{ key, fate: 'held', reason }], surroundings.now().toISOString());
+    return { status: 'refused', reason: told };
+  }
+
+  async function reasonWithExamples(key: string, reason: string): Promise<string> {
+    const kept = (await registry.fates('', [key]))[key]?.reason ?? reason;
+    return withoutExamples(kept) === reason ? kept : reason;
   }
 
   return {
@@ -225,13 +240,13 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       if (done) return { status: 'version', version: done.version, rows: done.newRows };
       const event = required(await registry.event(key), `event ${key}`);
       const settled = event.fates.find((fate) => fate.fate === 'refused');
-      if (event.settled && settled) return { status: 'refused', reason: settled.reason ?? 'refused' };
+      if (event.settled && settled) return { status: 'refused', reason: withoutExamples(settled.reason ?? 'refused') };
       const arrived = dataArrivedSchema.parse((JSON.parse(event.body) as { data: unknown }).data);
       try {
         return await beating(() => commit(record, arrived, key, event.receivedAt));
       } catch (error) {
         if (!(error instanceof DataProblem)) throw error;
-        return { status: 'refused', reason: rejection({ ...error, detail: error.message }) };
+        return await refused(key, rejection({ ...error, detail: error.message }));
       }
     },
 
@@ -247,13 +262,13 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     }): Promise<void> {
       const at = surroundings.now().toISOString();
       const subscribed = await registry.modelsOfDataset(dataset);
-      if (result.status === 'refused' && subscribed.length === 0) {
-        await registry.setFates('', [{ key, fate: 'refused', reason: result.reason }], at);
+      const reason = result.status === 'refused' ? await reasonWithExamples(key, result.reason) : null;
+      if (reason !== null && subscribed.length === 0) {
+        await registry.setFates('', [{ key, fate: 'refused', reason }], at);
         return;
       }
       for (const model of await registry.subscribe(key, subscribed, at)) {
-        if (result.status === 'refused')
-          await registry.setFates(model, [{ key, fate: 'refused', reason: result.reason }], at);
+        if (reason !== null) await registry.setFates(model, [{ key, fate: 'refused', reason }], at);
         else await messenger.eventsArrived(model, [key]);
       }
     },

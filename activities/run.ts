@@ -4,6 +4,7 @@ import type * as m from '../src/contracts/messages.ts';
 import type { RunOutcome } from '../src/contracts/values.ts';
 import { judgeDecision } from '../src/domain/approval.ts';
 import { runSettings } from '../src/domain/config.ts';
+import { blockingRejection, withoutExamples } from '../src/domain/rejection.ts';
 import { required } from './failures.ts';
 import type { Ports } from './ports.ts';
 
@@ -94,15 +95,19 @@ export function createRunActivities({ registry, messenger, notifier, surrounding
       readonly outcome: RunOutcome;
       readonly reason: string;
     }> {
-      const record = await registry.finishRun(run, outcome, reason, now());
+      // With the examples that its checks have: they may name a person, so they stay in the registry, where an erasure finds them.
+      const found = blockingRejection((await registry.run(run))?.checks ?? []);
+      const whole = found !== null && withoutExamples(found) === reason ? found : reason;
+      const record = await registry.finishRun(run, outcome, whole, now());
       const settled = record.outcome ?? outcome;
+      const told = record.outcomeReason === null ? null : withoutExamples(record.outcomeReason);
       await notifier.notify({
         model,
         event: 'run.finished',
-        text: `${run}: ${settled}${record.outcomeReason ? `, ${record.outcomeReason}` : ''}`,
+        text: `${run}: ${settled}${told ? `, ${told}` : ''}`,
       });
       await messenger.runFinished(model, { run, outcome: settled, version: record.version });
-      return { outcome: settled, reason: record.outcomeReason ?? reason };
+      return { outcome: settled, reason: told ?? reason };
     },
   };
 }

@@ -5,7 +5,7 @@ import { durationMs } from '../src/contracts/duration.ts';
 import type { SnapshotResult, StageRequest } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { dataWindow, inWindow } from '../src/domain/dataset.ts';
-import { blockingRejection, rejection } from '../src/domain/rejection.ts';
+import { blockingRejection, rejection, withoutExamples } from '../src/domain/rejection.ts';
 import { partsOfSnapshot } from '../src/domain/snapshots.ts';
 import { DataProblem, type SnapshotFiles } from '../src/ports/data.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
@@ -161,7 +161,7 @@ export function createSnapshotActivities(ports: Ports) {
               { checks: built.files.failures, datasetVersion: version.version },
               now(),
             );
-            if ('rejected' in built) return { status: 'data_rejected', reason: built.rejected };
+            if ('rejected' in built) return { status: 'data_rejected', reason: withoutExamples(built.rejected) };
             const snapshot = await store.putBytes(Buffer.from(canonicalJson(built.manifest)));
             const recorded = await registry.recordSnapshot(request.run, { snapshot, dataset, erasures }, now());
             if (recorded === 'erased') {
@@ -180,7 +180,10 @@ export function createSnapshotActivities(ports: Ports) {
         );
       } catch (error) {
         if (!(error instanceof DataProblem)) throw error;
-        return { status: 'data_rejected', reason: rejection({ ...error, detail: error.message }) };
+        const { check, column, message: detail, examples } = error;
+        const checks = [{ check, column, severity: 'block', detail, examples }] as const;
+        await registry.updateRun(request.run, { checks }, now());
+        return { status: 'data_rejected', reason: withoutExamples(rejection({ check, column, detail, examples })) };
       }
     },
   };

@@ -294,6 +294,13 @@ describe('dataset versions', () => {
       }
       expect(await stack.runs('blooms')).toHaveLength(runs);
       expect((await stack.json<{ version: number }[]>('data', 'versions', 'beds'))[0]?.version).toBe(version);
+      // The example is p0 to p2: told to whoever asks, and nowhere from where no erasure could take it.
+      const chain = await (await fetch(`${stack.gateway}/api/v1/models/blooms/audit?limit=1000`)).text();
+      expect(chain).toContain('data rejected: unique in column plant: 3 values');
+      expect(chain).not.toMatch(/\bp[012]\b/);
+      const history = await stack.historyText('dataset/beds');
+      expect(history).toContain('data rejected: unique in column plant: 3 values');
+      expect(history).not.toMatch(/\bp[012]\b/);
       expect((await stack.refit('data', 'profile', 'beds')).stdout).toMatch(/plant +│ string/);
     },
     2 * MINUTES_MS,

@@ -121,7 +121,7 @@ describe('what cannot be read is named', () => {
     ['gzip of nothing', () => gzipSync(''), 'csv', /x\.csv is empty/],
     ['blank lines only', () => '\n\n', 'csv', /has no header/],
     ['a short row', () => 'a,b,c\n1,2\n3,4,5\n', 'csv', /line 2 has 2 fields where the header has 3/],
-    ['a long row', () => 'a,b\n1,2\n1,2,3\n', 'csv', /line 3 has 3 fields where the header has 2 \(1,2,3\); quote/],
+    ['a long row', () => 'a,b\n1,2\n1,2,3\n', 'csv', /line 3 has 3 fields where the header has 2; quote/],
     ['a long row, late', () => `a,b\n${many}1,2,3\n`, 'csv', /line 100002 has 3 fields where the header has 2/],
     ['an open quote', () => 'a,b\n"1,2\n3,4\n', 'csv', /line 2 opens a quote that is never closed/],
     ['a title nobody told of', () => 'My report\na,b\n1,2\n', 'csv', /line 2 has 2 fields.*csv\.skip/],
@@ -171,6 +171,13 @@ describe('what cannot be read is named', () => {
     await expect(refused).rejects.toThrow(message);
     await expect(refused).rejects.toMatchObject({ name: 'DataProblem' });
     await expect(refused).rejects.not.toThrow(folder);
+  });
+
+  it('what stands in a broken line is an example, no part of the sentence: that goes where nothing can be erased', async () => {
+    await expect(convert('name,n\nJane Doe,1,2\n', 'csv')).rejects.toMatchObject({
+      message: expect.not.stringContaining('Jane'),
+      examples: ['Jane Doe,1,2'],
+    });
   });
 
   it('a file larger than is allowed, also when it is so only unpacked', async () => {

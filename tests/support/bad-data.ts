@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { createDatasetActivities } from '../../activities/dataset.ts';
 import type { Ports } from '../../activities/ports.ts';
+import { createRunActivities } from '../../activities/run.ts';
 import { createSnapshotActivities } from '../../activities/snapshot.ts';
 import { createDataEngine } from '../../src/adapters/duckdb/engine.ts';
 import { withSession } from '../../src/adapters/duckdb/session.ts';
@@ -68,6 +69,10 @@ const MODEL = {
   ...{ features: ['distance', 'wind', 'seats', 'origin'], training: { trainer: 'sklearn' } },
 };
 
+interface Whole {
+  readonly whole: string | null;
+}
+
 export interface BadDataWorld {
   readonly folder: string;
   readonly registry: Ports['registry'];
@@ -76,10 +81,10 @@ export interface BadDataWorld {
   text(content: string | Uint8Array, ending: string): Promise<string>;
   /** Registers a dataset and a model of its name with a champion. */
   register(name: string, dataset?: object, model?: object): Promise<void>;
-  /** An arrival, taken in by the real activity. */
-  arrive(dataset: string, uri: string, more?: object): Promise<IngestResult>;
-  /** The snapshot of a run on what the dataset has. */
-  run(model: string): Promise<SnapshotResult>;
+  /** An arrival, taken in and delivered by the real activities: what the history has of it, and the whole sentence that the registry tells. */
+  arrive(dataset: string, uri: string, more?: object): Promise<IngestResult & Whole>;
+  /** The snapshot of a run on what the dataset has, and its end where it is rejected. */
+  run(model: string): Promise<SnapshotResult & Whole>;
   /** All that says what serves: champion, plan, and the newest version of the data. */
   state(name: string): Promise<unknown>;
   close(): Promise<void>;
@@ -92,9 +97,11 @@ export async function badDataWorld(): Promise<BadDataWorld> {
   const ports = {
     ...{ registry, store: await openStore(`file:${join(folder, 'artifacts')}`), engine: createDataEngine() },
     surroundings: createSurroundings({ scratchRoot: join(folder, 'scratch'), dataRoots: [] }),
+    ...{ notifier: { notify: async () => undefined }, messenger: { runFinished: async () => undefined } },
   } as unknown as Ports;
   const dataset = createDatasetActivities(ports);
   const snapshot = createSnapshotActivities(ports);
+  const bookkeeping = createRunActivities(ports);
   const environment = new MockActivityEnvironment();
   let made = 0;
   const next = (ending: string): string => {
@@ -130,14 +137,23 @@ export async function badDataWorld(): Promise<BadDataWorld> {
       const arrived = event('data', `e${made}`, name, { dataset: name, uris: [uri], ...more });
       await registry.receive([delivery(made, arrived)]);
       const key = eventKey(arrived.source, arrived.id);
-      return environment.run<[], IngestResult, () => Promise<IngestResult>>(() =>
+      const result = await environment.run<[], IngestResult, () => Promise<IngestResult>>(() =>
         dataset.ingest({ dataset: name, key }),
       );
+      if (result.status === 'version') return { ...result, whole: null };
+      await environment.run(() => dataset.deliver({ dataset: name, key, result }));
+      return { ...result, whole: (await registry.fates(name, [key]))[key]?.reason ?? null };
     },
     async run(model) {
       const { run } = await openRun(registry, model, `run-${model}`);
       const request = { model, run, definitionDigest: digestOf('definition') };
-      return environment.run<[], SnapshotResult, () => Promise<SnapshotResult>>(() => snapshot.buildSnapshot(request));
+      const result = await environment.run<[], SnapshotResult, () => Promise<SnapshotResult>>(() =>
+        snapshot.buildSnapshot(request),
+      );
+      if (result.status === 'ready') return { ...result, whole: null };
+      const { reason } = result;
+      await environment.run(() => bookkeeping.finishRun({ ...request, outcome: 'data_rejected', reason }));
+      return { ...result, whole: (await registry.run(run))?.outcomeReason ?? null };
     },
     async state(name) {
       return {

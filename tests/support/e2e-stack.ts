@@ -195,6 +195,17 @@ export class E2eStack {
     await new Client({ connection }).workflow.getHandle(workflowId).signal(name, message);
     await connection.close();
   }
+  /** All payloads of a workflow's history, as they are stored. */
+  async historyText(workflowId: string): Promise<string> {
+    const connection = await Connection.connect({ address: this.temporal });
+    const history = await new Client({ connection }).workflow.getHandle(workflowId).fetchHistory();
+    await connection.close();
+    const textsIn = (value: unknown): readonly string[] => {
+      if (value instanceof Uint8Array) return [Buffer.from(value).toString('utf8')];
+      return value !== null && typeof value === 'object' ? Object.values(value).flatMap(textsIn) : [];
+    };
+    return textsIn(history.events).join('\n');
+  }
   async settled(): Promise<Readonly<Record<string, number>>> {
     let last: unknown;
     return until(

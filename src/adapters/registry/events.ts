@@ -1,4 +1,5 @@
 /** The inbox as others see it: events with their deliveries and fates, subscriptions, counts, labels. */
+import { withoutExamples } from '../../domain/rejection.ts';
 import type { DeliveryCounts, EventRecord, EventRegistry } from '../../ports/registry/events.ts';
 import type { Database, Row, Session, SqlValue } from './database.ts';
 import { deadLetter, deadLetters, deliveriesOf } from './deliveries.ts';
@@ -144,6 +145,7 @@ type FateInput = Parameters<EventRegistry['setFates']>[1][number];
 interface Settled {
   readonly chain: string;
   readonly fate: NewFate;
+  readonly reason: string | null;
   readonly events: { readonly key: string; readonly digest: string }[];
 }
 
@@ -160,13 +162,15 @@ async function setFates(db: Session, model: string, fates: readonly FateInput[],
   const groups = new Map<string, Settled>();
   for (const { event, fate } of await putFates(db, known)) {
     const chain = model === NO_MODEL ? targetChain(event.target) : model;
-    const name = JSON.stringify([chain, fate.fate, fate.run, fate.reason]);
-    const group = groups.get(name) ?? { chain, fate, events: [] };
+    // Examples may name a person, and a chain cannot forget: the events of one refusal may differ in them.
+    const reason = fate.reason == null ? null : withoutExamples(fate.reason);
+    const name = JSON.stringify([chain, fate.fate, fate.run, reason]);
+    const group = groups.get(name) ?? { chain, fate, reason, events: [] };
     group.events.push({ key: event.key, digest: event.digest });
     groups.set(name, group);
   }
-  for (const { chain, fate, events: settled } of groups.values()) {
-    const body = { fate: fate.fate, run: fate.run ?? null, reason: fate.reason ?? null, events: eventSummary(settled) };
+  for (const { chain, fate, reason, events: settled } of groups.values()) {
+    const body = { fate: fate.fate, run: fate.run ?? null, reason, events: eventSummary(settled) };
     await appendAudit(db, { model: chain, action: `events.${fate.fate}`, actor: null, body, at });
   }
 }

@@ -1,4 +1,5 @@
 /** Runs of the lifecycle, from their opening to their outcome. */
+import type { CheckFailure } from '../../contracts/data.ts';
 import type { Evaluation, GateResult, MetricValue } from '../../contracts/evaluation.ts';
 import type { RunOutcome, Stage, Trigger } from '../../contracts/values.ts';
 
@@ -29,12 +30,7 @@ export interface RunRecord {
   readonly training: TrainingRecord | null;
   readonly evaluation: Evaluation | null;
   readonly gates: readonly GateResult[];
-  readonly checks: readonly {
-    readonly check: string;
-    readonly column: string | null;
-    readonly severity: string;
-    readonly detail: string;
-  }[];
+  readonly checks: readonly CheckFailure[];
   readonly metric: MetricValue | null;
   readonly version: number | null;
   readonly startedAt: string;

@@ -35,28 +35,49 @@ function optionsOf(dialect: Dialect, given: CsvDialect | undefined): Options {
 const SHOWN_LINE = 120;
 const shortened = (text: string): string => (text.length > SHOWN_LINE ? `${text.slice(0, SHOWN_LINE)}…` : text);
 
+interface Told {
+  readonly detail: string;
+  /** What stands there: it may be of a person, so it is no part of the sentence. */
+  readonly examples: readonly string[];
+}
+
 /** What DuckDB says over many lines, in one that says what, where, and what would be right. */
-function detailOf(message: string, delimiter: string): string {
+function toldOf(message: string, delimiter: string): Told {
   const line = /CSV Error on Line: (\d+)/.exec(message)?.[1];
   if (/when sniffing file/.test(message))
-    return `its rows fit no dialect with the delimiter ${JSON.stringify(delimiter)}; say csv.delimiter, csv.quote, csv.escape, csv.comment or csv.skip`;
-  if (line === undefined) return shortened(messageOf(new Error(message)));
+    return {
+      detail: `its rows fit no dialect with the delimiter ${JSON.stringify(delimiter)}; say csv.delimiter, csv.quote, csv.escape, csv.comment or csv.skip`,
+      examples: [],
+    };
+  if (line === undefined) return { detail: shortened(messageOf(new Error(message))), examples: [] };
   const [, text = ''] = /^Original Line: (.*)$/m.exec(message) ?? [];
-  const shown = text === '' ? '' : ` (${shortened(text)})`;
+  const examples = text === '' ? [] : [shortened(text)];
   const counts = /Expected Number of Columns: (\d+) Found: (\d+)/.exec(message);
   if (counts)
-    return `line ${line} has ${counts[2]} fields where the header has ${counts[1]}${shown}; quote fields that hold ${JSON.stringify(delimiter)}, or say csv.delimiter or csv.skip`;
+    return {
+      detail: `line ${line} has ${counts[2]} fields where the header has ${counts[1]}; quote fields that hold ${JSON.stringify(delimiter)}, or say csv.delimiter or csv.skip`,
+      examples,
+    };
   if (/unterminated quote/i.test(message))
-    return `line ${line} opens a quote that is never closed${shown}; close it, or say csv.quote`;
+    return { detail: `line ${line} opens a quote that is never closed; close it, or say csv.quote`, examples };
   if (/maximum line size/i.test(message))
-    return `line ${line} is longer than ${MAX_LINE_BYTES / 2 ** 20} MiB${shown}; it is no row, or a quote is never closed`;
+    return {
+      detail: `line ${line} is longer than ${MAX_LINE_BYTES / 2 ** 20} MiB; it is no row, or a quote is never closed`,
+      examples,
+    };
   const value = /Error when converting column "(.*?)"\. Could not convert string "(.*?)" to '(\w+)'/s.exec(message);
   if (value)
-    return `line ${line}: ${JSON.stringify(shortened(value[2] ?? ''))} of column ${value[1]} is no ${value[3]}`;
+    return {
+      detail: `line ${line}: a value of column ${value[1]} is no ${value[3]}`,
+      examples: [JSON.stringify(shortened(value[2] ?? ''))],
+    };
   const said = message
     .split('\n')
     .find((one) => one !== '' && !/^(Invalid Input|Conversion) Error|^Original Line/.test(one));
-  return `line ${line}: ${shortened(said ?? message)}${shown}`;
+  return {
+    detail: `line ${line}: ${shortened(messageOf(new Error(`Conversion Error: ${said ?? message}`)))}`,
+    examples,
+  };
 }
 
 /** Header names that are there twice; DuckDB would rename the second without a word. */
@@ -139,5 +160,6 @@ export function csvProblem(error: unknown, name: string, path: string, delimiter
   const said = error instanceof Error ? error.message : String(error);
   // Scratch paths say nothing to whoever sent the file.
   const message = said.replaceAll(path, name);
-  return new DataProblem('unreadable', `${name} cannot be read as csv: ${detailOf(message, delimiter)}`);
+  const { detail, examples } = toldOf(message, delimiter);
+  return new DataProblem('unreadable', `${name} cannot be read as csv: ${detail}`, null, examples);
 }
