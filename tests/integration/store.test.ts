@@ -58,7 +58,7 @@ beforeAll(async () => {
 });
 
 const keyOf = (digest: string): string => `${prefix}/sha256/${digest.slice(0, 2)}/${digest.slice(2)}`;
-const onS3 = (cacheBytes: number, now?: () => number): Promise<ArtifactStore> =>
+const onS3 = (cacheBytes: number, now?: () => number): ReturnType<typeof openS3Store> =>
   openS3Store({
     ...{ bucket: lake.bucket, prefix, client: lake.client, cacheBytes },
     ...{ cache: join(folder, 'cache'), ...(now === undefined ? {} : { now }) },
@@ -229,6 +229,28 @@ describe('on S3', () => {
     await one.pathOf(fourth);
     expect(digests.map(kept)).toEqual([true, false, false, true]);
     expect(readFileSync(await one.pathOf(second))).toEqual(filled(2));
+  });
+
+  it('what another host deleted is not used here either, a minute later at the latest', async () => {
+    let now = Date.now();
+    const one = await onS3(2 ** 30, () => now);
+    const other = await openS3Store({
+      ...{ bucket: lake.bucket, prefix, client: lake.client, cache: join(folder, 'other'), cacheBytes: 2 ** 30 },
+    });
+    await one.putBytes(BYTES);
+    const path = await one.pathOf(DIGEST);
+    await other.remove(DIGEST);
+    now += 61_000;
+    await expect(one.pathOf(DIGEST)).rejects.toBeInstanceOf(ArtifactMissing);
+    await expect(one.getBytes(DIGEST)).rejects.toBeInstanceOf(ArtifactMissing);
+    expect(existsSync(path)).toBe(false);
+    // Also where nobody asks for it.
+    await one.putBytes(BYTES);
+    const again = await one.pathOf(DIGEST);
+    await other.remove(DIGEST);
+    now += 61_000;
+    await one.follow();
+    expect(existsSync(again)).toBe(false);
   });
 
   it('a large file goes in parts, and is one object', async () => {

@@ -81,6 +81,10 @@ export class StoreCache {
     }
   }
 
+  async digests(): Promise<readonly string[]> {
+    return (await this.#kept()).map(({ digest }) => digest);
+  }
+
   pathOf(digest: string): string {
     return join(this.folder, 'sha256', digest.slice(0, 2), digest.slice(2));
   }

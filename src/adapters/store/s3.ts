@@ -7,6 +7,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ArtifactCorrupt, ArtifactMissing, type ArtifactStore } from '../../ports/store.ts';
 import { type S3Client, S3Error } from '../s3/client.ts';
 import { StoreCache } from './cache.ts';
@@ -15,6 +16,11 @@ import { DirectoryStore, StoreError } from './directory.ts';
 const DIGEST = /^[0-9a-f]{64}$/;
 /** What a download that was cut off by a kill left behind is cleared when a part starts. */
 const INCOMING_LIFE_MS = 24 * 3_600_000;
+/** Erasure and retention delete from the store, on whichever host they run: the copies of the other hosts follow. */
+const CONFIRMED_MS = 60_000;
+const FOLLOW_MS = 3_600_000;
+/** A store that is away holds nobody up who has a copy. */
+const CONFIRM_PATIENCE_MS = 5_000;
 
 export interface S3StoreOptions {
   readonly bucket: string;
@@ -33,6 +39,8 @@ class S3Store implements ArtifactStore {
   readonly #cache: StoreCache;
   /** A check of the rights, and of what the server makes of conditions, is asked for once; after that one small write says enough. */
   #isConditional = false;
+  /** When the store was last seen to have a digest. */
+  readonly #confirmed = new Map<string, number>();
 
   constructor(readonly options: S3StoreOptions) {
     this.#cached = new DirectoryStore(options.cache);
@@ -73,7 +81,7 @@ class S3Store implements ArtifactStore {
   async pathOf(digest: string): Promise<string> {
     this.#key(digest);
     for (let attempt = 1; ; attempt += 1) {
-      if (!(await this.#cached.has(digest))) await this.#cache.fill(digest, () => this.#open(digest));
+      if (!(await this.#isHere(digest))) await this.#cache.fill(digest, () => this.#open(digest));
       this.#cache.touch(digest);
       try {
         return await this.#cached.pathOf(digest);
@@ -88,7 +96,7 @@ class S3Store implements ArtifactStore {
 
   async getBytes(digest: string): Promise<Uint8Array> {
     this.#key(digest);
-    if (await this.#cached.has(digest)) {
+    if (await this.#isHere(digest)) {
       try {
         return await this.#cached.getBytes(digest);
       } catch (error) {
@@ -100,6 +108,29 @@ class S3Store implements ArtifactStore {
     const found = createHash('sha256').update(bytes).digest('hex');
     if (found !== digest) throw new ArtifactCorrupt(digest, found);
     return bytes;
+  }
+
+  /** Drops the copies of what the store has no more. */
+  async follow(): Promise<void> {
+    for (const digest of await this.#cache.digests()) await this.#isHere(digest);
+  }
+
+  /** Whether there is a copy on this disk that may be used: not one of bytes that were deleted. */
+  async #isHere(digest: string): Promise<boolean> {
+    if (!(await this.#cached.has(digest))) return false;
+    const now = (this.options.now ?? Date.now)();
+    if (now - (this.#confirmed.get(digest) ?? Number.NEGATIVE_INFINITY) < CONFIRMED_MS) return true;
+    const { client, bucket } = this.options;
+    const asked = client.head(bucket, this.#key(digest)).then(
+      (found) => (found === undefined ? 'deleted' : 'there'),
+      () => 'unknown',
+    );
+    const answer = await Promise.race([asked, delay(CONFIRM_PATIENCE_MS, 'unknown', { ref: false })]);
+    if (answer === 'there') this.#confirmed.set(digest, now);
+    if (answer !== 'deleted') return true;
+    await this.#cached.remove(digest);
+    this.#confirmed.delete(digest);
+    return false;
   }
 
   async has(digest: string): Promise<boolean> {
@@ -189,8 +220,10 @@ class S3Store implements ArtifactStore {
   }
 }
 
-export async function openS3Store(options: S3StoreOptions): Promise<ArtifactStore> {
+export async function openS3Store(options: S3StoreOptions): Promise<ArtifactStore & Pick<S3Store, 'follow'>> {
   const store = new S3Store(options);
   await store.prepare();
+  // What fails is tried again with the next round; a copy is not used without a look at the store before.
+  setInterval(() => void store.follow().catch(() => undefined), FOLLOW_MS).unref();
   return store;
 }
