@@ -8,6 +8,7 @@ import { metricValue } from '../domain/statistics/metrics.ts';
 import { improvement, metricsOf, type Scored, takeRows } from '../domain/statistics/scored.ts';
 import { type EvaluationRequest, type Evaluator, ModelProblem, type Rows, type ScorerFactory } from '../ports/data.ts';
 import { modelFeaturesFrom } from './duckdb/features.ts';
+import { fittingRelation } from './duckdb/fit.ts';
 import { createRightSides, joinText } from './duckdb/joins.ts';
 import { messageOf, parquetOf, quoteName, withSession } from './duckdb/session.ts';
 import { sourceItems } from './duckdb/source.ts';
@@ -154,7 +155,7 @@ async function championFeatures(request: EvaluationRequest, champion: Champion):
     const own = requestColumns(champion.source, joins);
     // What the challenger's joins put under the same names is not what the champion would have looked up.
     await session.run(
-      `CREATE TEMP TABLE rows AS SELECT ${sourceItems(own)}, row_number() OVER () - 1 AS __row FROM ${parquetOf([request.testSource])}`,
+      `CREATE TEMP TABLE rows AS SELECT ${sourceItems(own)}, row_number() OVER () - 1 AS __row FROM ${await fittingRelation(session, [request.testSource], own)}`,
     );
     await createRightSides(session, joins);
     await session.run(

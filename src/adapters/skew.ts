@@ -7,12 +7,12 @@ import { requestColumns } from '../domain/joins.ts';
 import type { SkewReport, SkewRequest } from '../ports/data.ts';
 import type { FeatureSkew } from '../ports/registry/monitoring.ts';
 import { rawFeature } from './duckdb/features.ts';
+import { fittingRelation } from './duckdb/fit.ts';
 import { createRightSides, joinText } from './duckdb/joins.ts';
 import { readLog } from './duckdb/logged-rows.ts';
 import { type Cell, quoteName, type Session, withSession } from './duckdb/session.ts';
 import { sourceItems } from './duckdb/source.ts';
 import { relationOf } from './duckdb/sql-text.ts';
-import { typedRelation } from './duckdb/types.ts';
 
 /** Predictions that are compared, chosen by the hash of their id: enough to see one row in a thousand. */
 const MOST_ROWS = 50_000;
@@ -34,13 +34,9 @@ async function featuresOf(session: Session, request: SkewRequest, relation: stri
 /** Table `raw`: what the data has for the ids of `log`, with what the joins find at its time. */
 async function readData(session: Session, request: SkewRequest): Promise<void> {
   const own = requestColumns(request.source, request.joins);
-  const id = request.idColumn;
-  const read = own.some(({ name }) => name.toLowerCase() === id.toLowerCase())
-    ? own
-    : [...own, { name: id, type: 'string' as const }];
-  const relation = await typedRelation(session, request.data, read);
+  const relation = await fittingRelation(session, request.data, own, { named: { __id: request.idColumn } });
   await session.run(
-    `CREATE TEMP TABLE found AS SELECT * FROM (SELECT *, CAST(${quoteName(id)} AS VARCHAR) AS __id, row_number() OVER () AS __row FROM ${relation}) ` +
+    `CREATE TEMP TABLE found AS SELECT * FROM (SELECT * REPLACE (CAST(__id AS VARCHAR) AS __id), row_number() OVER () AS __row FROM ${relation}) ` +
       'WHERE __id IN (SELECT __id FROM log) QUALIFY row_number() OVER (PARTITION BY __id ORDER BY __row DESC) = 1 ORDER BY __row',
   );
   await createRightSides(session, request.joins);

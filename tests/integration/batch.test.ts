@@ -155,9 +155,9 @@ async function startWorker(): Promise<() => Promise<void>> {
   };
 }
 
-const request = (requestKey: string, version = 1): Promise<BatchRecord> =>
+const request = (requestKey: string, version = 1, dataset = 'd'): Promise<BatchRecord> =>
   registry.requestBatch({
-    ...{ model: MODEL, version, dataset: 'd', datasetVersion: 1, joined: {}, actor: 'olga', requestKey },
+    ...{ model: MODEL, version, dataset, datasetVersion: 1, joined: {}, actor: 'olga', requestKey },
     at: new Date().toISOString(),
   });
 
@@ -260,6 +260,72 @@ describe('a batch', () => {
       failure: expect.stringMatching(/^version 2 answers -?(Infinity|NaN) for row \d+ of a file$/),
     });
   }, 60_000);
+});
+
+describe('a batch of a model that takes whole numbers', () => {
+  const dataset = (name: string) => datasetSchema.parse({ apiVersion: 'refit.dev/v1', kind: 'Dataset', name });
+  /** A dataset whose column n is this, a file each. */
+  async function publish(name: string, type: SourceColumn['type'], values: readonly string[]): Promise<void> {
+    const columns: readonly SourceColumn[] = [{ name: 'n', type }];
+    const files: DataFile[] = [];
+    for (const [index, value] of values.entries()) {
+      const path = join(folder, `${name}-${index}.parquet`);
+      await query(`COPY (SELECT unnest([${value}]) AS n) TO '${path}' (FORMAT parquet)`);
+      const stored = await store.putFile(path);
+      files.push({
+        ...{ ...stored, rows: 1, partition: String(index), uri: 'file:///x', sourceDigest: stored.digest },
+        ...{ minTime: null, maxTime: null },
+      });
+    }
+    const manifest = { dataset: name, version: 1, columns, rows: files.length, maxTime: null, files };
+    await registry.commitDatasetVersion({
+      ...{ dataset: name, version: 1, manifest, manifestDigest: digestOf(manifest), eventKey: `test ${name}` },
+      ...{ newRows: files.length, createdAt: at(1), corrects: null },
+    });
+  }
+  beforeAll(async () => {
+    const names = ['widened', 'decimals', 'texts'];
+    await registry.apply({ ...project([MODEL]), datasets: ['d', ...names].map(dataset) });
+    await addVersion('whole', {
+      ...{ onnx: await store.putBytes(ONNX), source: [{ name: 'n', type: 'int64' }], idColumn: null },
+      featuresSql: await store.putBytes(
+        Buffer.from('SELECT coalesce(n % 1000, -1) AS z, coalesce(n * 0, 0) AS w FROM source'),
+      ),
+    });
+  });
+
+  it('takes whole numbers whatever their type is by now, and no number for none', async () => {
+    await publish('widened', 'float64', [
+      '9007199254740993, 2',
+      "3.0::DOUBLE, 'nan'::DOUBLE, 'inf'::DOUBLE, NULL",
+      'NULL::VARCHAR',
+    ]);
+    const asked = await request('widened', 3, 'widened');
+    expect(await ended(asked)).toEqual({ status: 'done', rows: 7, output: expect.any(String) });
+    const scores = await query(`SELECT p1 FROM read_parquet('${await outputOf(asked.batch)}')`);
+    const expected = [993, 2, 3, -1, -1, -1, -1].map((z) => 1 / (1 + Math.exp(-(0.2 - 0.11 * z))));
+    scores.forEach(({ p1 }, row) => {
+      expect(p1).toBeCloseTo(expected[row] ?? Number.NaN, 5);
+    });
+  }, 60_000);
+
+  it.each([
+    [
+      'decimals',
+      'float64',
+      '1.7::DOUBLE, 2, 2.5',
+      /^the data has column n as float64, and 2 of its values are no int64/,
+    ],
+    ['texts', 'string', "'12', 'X'", /^the data has column n as string, and 2 of its values are no int64/],
+  ] as const)(
+    'ends by name where it has %s',
+    async (name, type, values, reason) => {
+      await publish(name, type, [values]);
+      const end = await ended(await request(name, 3, name));
+      expect(end).toMatchObject({ status: 'failed', reason: expect.stringMatching(reason) });
+    },
+    60_000,
+  );
 });
 
 describe('a batch whose data is erased meanwhile', () => {

@@ -14,7 +14,7 @@ import { createDataEngine } from '../../src/adapters/duckdb/engine.ts';
 import { writePredictions } from '../../src/adapters/duckdb/prediction-log.ts';
 import { openStore } from '../../src/adapters/store/directory.ts';
 import type { BundleManifest } from '../../src/contracts/bundle.ts';
-import type { SnapshotManifest, SourceColumn } from '../../src/contracts/data.ts';
+import type { DatasetManifest, SnapshotManifest, SourceColumn } from '../../src/contracts/data.ts';
 import { datasetSchema, modelSchema } from '../../src/contracts/documents.ts';
 import type { Prediction } from '../../src/contracts/events.ts';
 import { canonicalJson } from '../../src/domain/canonical.ts';
@@ -192,6 +192,28 @@ describe('skew of features', () => {
     ).toMatchObject({ rows: 0 });
   });
 
+  it('refuses data that the model no longer takes, instead of rounding it', async () => {
+    const some = FLIGHTS.filter(({ seats }) => typeof seats !== 'string').slice(0, 100);
+    const predictions = some.map((flight, row) => logged(flight, row));
+    const first = await data(some);
+    const widened = await data(some.map((flight) => ({ ...flight, seats: Number(flight.seats ?? 0) + 0.5 })));
+    await expect(skewOf(predictions, [first, widened])).rejects.toMatchObject({
+      name: 'DataProblem',
+      message: 'the data has column seats as float64, and 100 of its values are no int64, as which the model takes it',
+    });
+    const cast = {
+      ...{
+        files: [await log(some.map((flight, row) => logged(flight, row, { carrier: '12' })))],
+        model: MODEL,
+        version: 1,
+      },
+      ...{ featuresSql: 'SELECT CAST(carrier AS INTEGER) AS carrier FROM source', idColumn: 'id', joins: [] },
+      ...{ source: SOURCE.slice(3), features: [{ name: 'carrier', type: 'float64' as const }], data: [first] },
+      ...{ windowStart: '2026-01-01T00:00:00Z', windowEnd: '2026-01-09T00:00:00Z' },
+    };
+    await expect(detector.skew(cast)).rejects.toMatchObject({ name: 'DataProblem' });
+  });
+
   it('of joins is found where what was looked up was not what is known by now', async () => {
     const flights = await data(FLIGHTS.slice(0, 50));
     const weather = await data(
@@ -351,10 +373,30 @@ describe.each(BACKENDS)('a sweep (registry on %s)', (backend) => {
       const alerts = (await registry.outbox(100)).filter(({ event: one }) => one.includes('alert.raised'));
       expect(alerts).toHaveLength(1);
 
+      // Data that no longer fits is a finding of the next sweep, which judges drift all the same.
+      const other = await data(FLIGHTS.map((flight) => ({ ...flight, seats: 'many' })));
+      const next = {
+        ...{ ...manifest, version: 2, columns: await engine.columns(other) },
+        files: [{ ...manifest.files[0], ...(await store.putFile(other)) }],
+      } as DatasetManifest;
+      await registry.commitDatasetVersion({
+        ...{ dataset: 'd', version: 2, manifest: next, manifestDigest: digestOf(next), eventKey: 'test\u0000second' },
+        ...{ newRows: 0, createdAt: at(2), corrects: null },
+      });
+      const judged = await new MockActivityEnvironment().run(createSweepActivities(ports).sweepWindow, {
+        ...{ model: MODEL, windowEndMs: windowEndMs + HOUR_MS },
+      });
+      expect(judged).toMatchObject({ reason: expect.any(String) });
+      expect((await registry.sweeps(MODEL, 1))[0]?.skew).toMatchObject({
+        ...{ datasetVersion: 2, rows: 0, skewed: false },
+        problem:
+          'the data has column seats as string, and 1000 of its values are no int64, as which the model takes it',
+      });
+
       const named = sweep?.skew?.features[0]?.examples.map(({ id }) => id) ?? [];
       expect(named).toHaveLength(3);
       await registry.redact('d', [MODEL], [named[1] ?? '']);
-      const [after] = await registry.sweeps(MODEL, 1);
+      const [, after] = await registry.sweeps(MODEL, 2);
       expect(after?.skew?.features[0]?.examples.map(({ id }) => id)).toEqual([named[0], named[2]]);
       // What cannot be taken back never had an id.
       expect(JSON.stringify(await registry.audit(MODEL, 50))).not.toContain(`"${named[0]}"`);

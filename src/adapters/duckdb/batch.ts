@@ -2,38 +2,25 @@
 import { dirname } from 'node:path';
 import { requestColumns } from '../../domain/joins.ts';
 import { DataProblem, type FeaturesRequest } from '../../ports/data.ts';
-import { columnsOf } from './convert.ts';
 import { modelFeaturesFrom } from './features.ts';
+import { fittingRelation } from './fit.ts';
 import { createRightSides, joinText } from './joins.ts';
-import { messageOf, parquetOf, quoteName, quoteText, withSession } from './session.ts';
+import { messageOf, quoteText, withSession } from './session.ts';
 import { sourceItems } from './source.ts';
 import { relationOf } from './sql-text.ts';
-import { typedRelation } from './types.ts';
-
-/** @throws DataProblem where a file lacks a column that the features read */
-async function requireColumns({ files, source, idColumn, timeColumn, joins, columns }: FeaturesRequest): Promise<void> {
-  for (const file of files) {
-    const present = new Set([...(await columnsOf(file)), ...(columns ?? [])].map(({ name }) => name.toLowerCase()));
-    const lacking = [...requestColumns(source, joins ?? []).map(({ name }) => name), idColumn, timeColumn].find(
-      (name) => name !== null && !present.has(name.toLowerCase()),
-    );
-    if (lacking != null)
-      throw new DataProblem('missing_column', `the data has no column ${lacking}, which the model reads`, lacking);
-  }
-}
 
 export async function computeFeatures(request: FeaturesRequest): Promise<{ readonly rows: number }> {
   const { files, featuresSql, source, features, idColumn, timeColumn, output } = request;
-  await requireColumns(request);
-  const id = idColumn === null ? 'NULL::VARCHAR' : `CAST(${quoteName(idColumn)} AS VARCHAR)`;
-  const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
+  const id = idColumn === null ? 'NULL::VARCHAR' : 'CAST(__id AS VARCHAR)';
+  const time = timeColumn === null ? 'NULL::TIMESTAMP' : '__time';
   const joins = request.joins ?? [];
   const own = requestColumns(source, joins);
-  const { columns } = request;
+  const named = { __id: idColumn, __time: timeColumn };
+  const { columns: known = [] } = request;
   const read = [...files, ...joins.flatMap((join) => join.files)];
   return withSession({ files: [...read, output], folders: [dirname(output)] }, async (session) => {
     await session.run(
-      `CREATE TEMP TABLE kept AS SELECT ${sourceItems(own)}, ${id} AS __id, ${time} AS __time, row_number() OVER () - 1 AS __row FROM ${columns === undefined ? parquetOf(files) : await typedRelation(session, files, columns)}`,
+      `CREATE TEMP TABLE kept AS SELECT ${sourceItems(own)}, ${id} AS __id, ${time} AS __time, row_number() OVER () - 1 AS __row FROM ${await fittingRelation(session, files, own, { known, named })}`,
     );
     await createRightSides(session, joins);
     if (joins.length > 0) {

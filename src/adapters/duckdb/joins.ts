@@ -7,9 +7,10 @@ import type { LookupSpec } from '../../domain/joins.ts';
 import { lookupSpec } from '../../domain/joins.ts';
 import type { JoinInput, LookupFile, LookupRequest } from '../../ports/data.ts';
 import { DataProblem } from '../../ports/data.ts';
+import { fittingRelation } from './fit.ts';
 import { messageOf, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { sourceValue } from './source.ts';
-import { isoOf, typedRelation } from './types.ts';
+import { isoOf } from './types.ts';
 
 const keyName = (index: number): string => `k${index}`;
 const valueName = (index: number): string => `c${index}`;
@@ -25,7 +26,9 @@ const milliseconds = (count: number): string => `to_microseconds(${count} * 1000
 async function rightSide(session: Session, spec: LookupSpec, files: readonly string[]): Promise<string> {
   const read = [...spec.keys, { name: spec.time, type: 'timestamp' as const }, ...spec.columns];
   // Columns may have come with a later file: before that they are null.
-  const relation = await typedRelation(session, files, [...new Map(read.map((one) => [one.name, one])).values()]);
+  const relation = await fittingRelation(session, files, [...new Map(read.map((one) => [one.name, one])).values()], {
+    known: read,
+  });
   const keys = spec.keys.map(({ name, type }, index) => `${sourceValue(quoteName(name), type)} AS ${keyName(index)}`);
   const values = spec.columns.map(
     ({ name, type }, index) => `${sourceValue(quoteName(name), type)} AS ${valueName(index)}`,
