@@ -39,6 +39,39 @@ function suspicious(known: readonly SourceColumn[], found: readonly SourceColumn
   });
 }
 
+/**
+ * Columns that the document names now and files that stay have as something else: those came when it was no part of the dataset, and were
+ * stored with all columns, or the dataset has let it go since.
+ */
+async function otherBefore(
+  engine: DataEngine,
+  columns: readonly SourceColumn[],
+  { columns: had, kept }: VersionBefore,
+): Promise<readonly CheckFailure[]> {
+  const names = new Set(had.map(({ name }) => name.toLowerCase()));
+  const named = columns.filter(({ name }) => !names.has(name.toLowerCase()));
+  if (named.length === 0) return [];
+  const failures: CheckFailure[] = [];
+  for (const { path, partition } of kept) {
+    const found = await engine.columns(path);
+    const others = suspicious(named, found).filter((name) => {
+      const [wanted, present] = [named, found].map(
+        (all) => all.find((one) => one.name.toLowerCase() === name.toLowerCase())?.type,
+      );
+      return !(wanted === 'float64' && present === 'int64');
+    });
+    const empty = await engine.emptyColumns(path, others);
+    for (const name of others.filter((one) => !empty.includes(one)))
+      failures.push({
+        ...{ check: 'schema', column: name, severity: 'block', examples: [] },
+        detail: `partition ${partition} has values of another type in ${name}, from a time when it was no part of the dataset; take ${name} out of \`columns\` and send that partition again before it is named, or give the column another name`,
+      });
+    // One partition tells it.
+    if (failures.length > 0) return failures;
+  }
+  return failures;
+}
+
 /** @throws DataProblem where there is nothing to check: no rows */
 export async function judgeArrival(
   engine: DataEngine,
@@ -51,7 +84,7 @@ export async function judgeArrival(
     ...(before?.columns ?? files[0]?.columns ?? []),
     ...Object.entries(declared).flatMap(([name, type]) => (type === 'ignored' ? [] : [{ name, type }])),
   ];
-  const { columns, failures } = judgeSchema({
+  const { columns, failures: ofSchema } = judgeSchema({
     declared,
     before: before?.columns ?? null,
     files: await Promise.all(
@@ -61,6 +94,7 @@ export async function judgeArrival(
     ),
     keys: [document.id, document.time].filter((name) => name !== undefined),
   });
+  const failures = [...ofSchema, ...(before === null ? [] : await otherBefore(engine, columns, before))];
   // Checks of a column that is not there, or is something else, would only repeat that.
   if (failures.some(({ severity }) => severity === 'block')) return { columns, failures };
   const found = await engine.check({

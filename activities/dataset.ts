@@ -1,4 +1,7 @@
 /** Ingestion: bytes are copied into the store, checked as far as no label is needed, and become one version for each event. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DataFile, DataProfile, DatasetManifest, SourceColumn } from '../src/contracts/data.ts';
 import type { DatasetDocument } from '../src/contracts/documents.ts';
@@ -9,7 +12,7 @@ import { canonicalJson } from '../src/domain/canonical.ts';
 import { type Growth, grow, manifestOf } from '../src/domain/dataset-versions.ts';
 import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../src/domain/formats.ts';
 import { blockingRejection, rejection, withoutExamples } from '../src/domain/rejection.ts';
-import { textColumns } from '../src/domain/schema.ts';
+import { readingOf } from '../src/domain/schema.ts';
 import { DataProblem } from '../src/ports/data.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import type { DatasetRecord } from '../src/ports/registry/definitions.ts';
@@ -31,6 +34,28 @@ function formatOf(uri: string, given: DataFormat | undefined): DataFormat {
   );
 }
 
+async function digestOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+/** A file of the arrival, converted into scratch. The store gets it once nothing is said against it: what is refused leaves nothing there. */
+interface Taken {
+  readonly file: DataFile;
+  readonly columns: readonly SourceColumn[];
+  readonly path: string;
+}
+
+interface Place {
+  /** Of the file among those of the arrival. */
+  readonly index: number;
+  readonly key: string;
+  readonly expected: string | undefined;
+  /** The arrival's first file, which makes the schema where there is no version yet. */
+  readonly first: Taken | undefined;
+}
+
 type Grown = Extract<Growth, { status: 'grown' }>;
 
 const placeOf = (record: DatasetRecord, arrived: DataArrived): DataPlace => ({
@@ -46,8 +71,8 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     arrived: DataArrived,
     record: DatasetRecord,
     folder: string,
-    { index, key, expected }: { readonly index: number; readonly key: string; readonly expected: string | undefined },
-  ) {
+    { index, key, expected, first }: Place,
+  ): Promise<Taken> {
     const original = join(folder, `${index}.source`);
     const fetched = await surroundings.fetch(uri, placeOf(record, arrived), original);
     const { sha256 } = fetched;
@@ -62,21 +87,22 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       throw new DataProblem('sha256', `${uri} has sha256 ${sha256}, the event says ${expected}`);
     }
     const output = join(folder, `${index}.parquet`);
-    const before = await registry.latestDatasetVersion(record.name);
+    const before = (await registry.latestDatasetVersion(record.name))?.manifest.columns;
+    const { document } = record;
     const converted = await engine.convert({
       path: original,
       format: fetched.format ?? formatOf(uri, arrived.format),
-      timeColumn: record.document.time ?? null,
+      timeColumn: document.time ?? null,
       output,
       name: fileNameOf(uri),
-      texts: textColumns(record.document.columns, before?.manifest.columns),
-      ...(record.document.csv === undefined ? {} : { csv: record.document.csv }),
+      ...readingOf(document, before),
+      ...(before !== undefined || first === undefined ? {} : { only: readingOf(document, first.columns).only ?? [] }),
+      ...(document.csv === undefined ? {} : { csv: document.csv }),
       ...(fetched.columns === undefined ? {} : { columns: fetched.columns }),
     });
-    const stored = await store.putFile(output);
     const file: DataFile = {
-      digest: stored.digest,
-      bytes: stored.bytes,
+      digest: await digestOf(output),
+      bytes: (await stat(output)).size,
       rows: converted.rows,
       partition: arrived.partition ?? `${key}#${index}`,
       uri,
@@ -85,7 +111,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       maxTime: converted.maxTime,
       event: key,
     };
-    return { file, columns: converted.columns };
+    return { file, columns: converted.columns, path: output };
   }
 
   /** None where the dataset is older than profiles, and where an erasure took it: its frequent values may have named someone. */
@@ -98,6 +124,9 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       throw error;
     }
   }
+
+  const arrivedOf = (taken: readonly Taken[], growth: Grown): readonly Taken[] =>
+    growth.arrived.flatMap(({ digest }) => taken.find(({ file }) => file.digest === digest) ?? []);
 
   async function versionBefore(manifest: DatasetManifest, growth: Grown): Promise<VersionBefore> {
     const kept = growth.files.filter((file) => !growth.arrived.includes(file));
@@ -123,7 +152,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
   async function checked(
     record: DatasetRecord,
     arrived: DataArrived,
-    taken: readonly { readonly file: DataFile; readonly columns: readonly SourceColumn[] }[],
+    taken: readonly Taken[],
     latest: DatasetVersionRecord | undefined,
     growth: Grown,
     { key, arrivedAt }: { readonly key: string; readonly arrivedAt: string },
@@ -133,13 +162,9 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
     if (arrived.rows !== undefined && arrived.rows !== rows)
       throw new DataProblem('rows', `the event says ${arrived.rows} rows, the files have ${rows}`);
-    const fresh = await Promise.all(
-      taken
-        .filter(({ file }) => growth.arrived.includes(file))
-        .map(async ({ file, columns }) => ({
-          ...{ uri: file.uri, path: await store.pathOf(file.digest), rows: file.rows, columns },
-        })),
-    );
+    const fresh = arrivedOf(taken, growth).map(({ file, columns, path }) => ({
+      ...{ uri: file.uri, path, rows: file.rows, columns },
+    }));
     const before = latest && (await versionBefore(latest.manifest, growth));
     const { columns, failures } = await judgeArrival(engine, {
       ...{ document, files: fresh, before: before ?? null, arrivedAt, others: await filesOfOthers(document) },
@@ -174,14 +199,16 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
     arrivedAt: string,
   ): Promise<IngestResult> {
     return surroundings.scratch(async (folder) => {
-      const taken = [];
+      const taken: Taken[] = [];
       for (const [at, given] of arrived.uris.entries()) {
         const uris = await surroundings.expand(given, placeOf(record, arrived));
         const expected = arrived.sha256?.[at];
         if (expected !== undefined && uris.length !== 1)
           throw new DataProblem('sha256', `${given} stands for ${uris.length} files; give no digest for a pattern`);
         for (const uri of uris)
-          taken.push(await takeFile(uri, arrived, record, folder, { index: taken.length, key, expected }));
+          taken.push(
+            await takeFile(uri, arrived, record, folder, { index: taken.length, key, expected, first: taken[0] }),
+          );
       }
       for (;;) {
         const latest = await registry.latestDatasetVersion(record.name);
@@ -190,6 +217,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
         if (growth.status === 'unchanged') return { status: 'refused', reason: growth.reason };
         const manifest = await checked(record, arrived, taken, latest, growth, { key, arrivedAt });
         if ('rejected' in manifest) return refused(key, manifest.rejected);
+        for (const { path } of arrivedOf(taken, growth)) await store.putFile(path);
         const manifestDigest = await store.putBytes(Buffer.from(canonicalJson(manifest)));
         const newRows = growth.arrived.reduce((sum, file) => sum + file.rows, 0);
         const committed = await registry.commitDatasetVersion({

@@ -1,7 +1,7 @@
 /** The joins of a definition with the files that they read: each dataset at one version, which the snapshot names. */
 import type { ResolvedJoin } from '../src/contracts/data.ts';
 import type { ModelDocument } from '../src/contracts/documents.ts';
-import { inWindow } from '../src/domain/dataset.ts';
+import { FIRST_TIME_MS, inWindow } from '../src/domain/dataset.ts';
 import { type JoinSide, resolveJoins } from '../src/domain/joins.ts';
 import { DataProblem, type JoinInput } from '../src/ports/data.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
@@ -21,7 +21,7 @@ const versionOf = ({ registry }: Pick<Ports, 'registry'>, dataset: string, pinne
 /** Files that rows of the window can reach. */
 function filesInReach(version: DatasetVersionRecord, { maxAgeMs, delayMs }: ResolvedJoin, window: Window) {
   if (window === null) return version.manifest.files;
-  const start = new Date(Math.max(0, Date.parse(window.start) - maxAgeMs - delayMs)).toISOString();
+  const start = new Date(Math.max(FIRST_TIME_MS, Date.parse(window.start) - maxAgeMs - delayMs)).toISOString();
   const found = version.manifest.files.filter((file) => inWindow(file, { start, end: window.end }));
   // The schema of the right side is still needed where nothing is in reach.
   return found.length > 0 ? found : version.manifest.files.slice(-1);

@@ -25,6 +25,19 @@ type Built =
   | { readonly manifest: SnapshotManifest; readonly files: SnapshotFiles }
   | { readonly rejected: string; readonly files: SnapshotFiles };
 
+/** @throws DataProblem where a version of an earlier release has an event time that no window can have */
+function windowOf({ version, dataset, manifest }: DatasetVersionRecord, lengthMs: number | null) {
+  try {
+    return dataWindow(manifest.files, lengthMs);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new DataProblem(
+      'time_range',
+      `version ${version} of dataset ${dataset}: ${error.message}; send a correction of its partition`,
+    );
+  }
+}
+
 export function createSnapshotActivities(ports: Ports) {
   const { registry, store, engine, surroundings } = ports;
 
@@ -36,10 +49,7 @@ export function createSnapshotActivities(ports: Ports) {
   ): Promise<Built> {
     const { document } = record;
     const dataset = required(await registry.dataset(document.dataset), `dataset ${document.dataset}`);
-    const window = dataWindow(
-      version.manifest.maxTime,
-      document.window === undefined ? null : durationMs(document.window),
-    );
+    const window = windowOf(version, document.window === undefined ? null : durationMs(document.window));
     const wanted = version.manifest.files.filter((file) => inWindow(file, window));
     const paths = await Promise.all(wanted.map((file) => originalPath(ports, file.digest, version)));
     const left = { document: dataset.document, columns: version.manifest.columns };

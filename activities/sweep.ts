@@ -42,7 +42,9 @@ export function createSweepActivities({ registry, store, drift, engine, notifier
     const source = join(folder, 'labels.jsonl');
     const output = join(folder, 'labels.parquet');
     await writeFile(source, lines.join('\n'));
-    await engine.convert({ path: source, format: 'jsonl', timeColumn: null, output });
+    // Ids are matched as texts with those that were logged, so none may be read as something else.
+    const columns = ['id', 'label'].map((name) => ({ name, type: 'string' as const }));
+    await engine.convert({ path: source, format: 'jsonl', timeColumn: null, output, columns });
     return output;
   }
 

@@ -70,6 +70,15 @@ export type Expectation = z.infer<typeof expectationSchema>;
 /** One character that a line of text can hold, and no line break. */
 const character = z.string().regex(/^[^\r\n\0]$/, 'one character');
 
+/** In the letters of strftime. A percent sign that DuckDB does not know is refused when the first file is read. */
+const timeFormat = z
+  .string()
+  .max(64)
+  .refine(
+    (format) => [/%-?d/, /%-?m|%[bB]/, /%[yY]/].every((part) => part.test(format)),
+    'day, month and year, such as %d.%m.%Y',
+  );
+
 export const csvSchema = z.strictObject({
   delimiter: z
     .string()
@@ -90,6 +99,12 @@ export const csvSchema = z.strictObject({
     .optional()
     .describe('Texts that stand for no value; by default the empty one only'),
   decimal: z.enum(['.', ',']).optional().describe('Decimal separator of numbers'),
+  date_format: timeFormat
+    .optional()
+    .describe('How all dates are written, such as %m/%d/%Y; needed where a file cannot tell days from months'),
+  timestamp_format: timeFormat
+    .optional()
+    .describe('How all dates with a time of day are written, such as %m/%d/%Y %H:%M:%S'),
   skip: z.int().min(0).max(10_000).optional().describe('Lines before the header, such as a title'),
   comment: character.optional().describe('A line that begins with it is left out'),
 });

@@ -24,7 +24,7 @@ export type Growth =
 const keyOf = (file: DataFile): string => `${file.sourceDigest} ${file.digest}`;
 const rowsOf = (files: readonly DataFile[]): number => files.reduce((sum, file) => sum + file.rows, 0);
 
-/** With a partition the arrived files take its place; without one they are appended, save those that are there. */
+/** With a partition the arrived files take its place; without one they are appended, save those that are there or were read in another way. */
 export function grow(
   present: readonly DataFile[],
   arrived: readonly DataFile[],
@@ -46,15 +46,35 @@ export function grow(
     taken.add(keyOf(file));
     return isNew;
   });
+  if (partition === null) return withReadAnew(present, fresh);
   const kept = replaced.length === 0 ? present : present.filter((file) => file.partition !== partition);
   return {
     status: 'grown',
     files: [...kept, ...fresh],
     arrived: fresh,
-    corrects:
-      partition === null || replaced.length === 0
-        ? null
-        : { partition, files: replaced.length, rows: rowsOf(replaced) },
+    corrects: replaced.length === 0 ? null : { partition, files: replaced.length, rows: rowsOf(replaced) },
+  };
+}
+
+/** Files without a partition: one whose source is there already was read in another way then, and takes the place of that reading. */
+function withReadAnew(present: readonly DataFile[], fresh: readonly DataFile[]): Growth {
+  const readings = new Map(fresh.map((file) => [file.sourceDigest, file]));
+  const replaced = present.filter((file) => readings.has(file.sourceDigest));
+  const anew = new Map(
+    replaced.flatMap((file) => {
+      const reading = readings.get(file.sourceDigest);
+      return reading ? [[file, { ...reading, partition: file.partition }] as const] : [];
+    }),
+  );
+  const sources = new Set(replaced.map((file) => file.sourceDigest));
+  const added = fresh.filter((file) => !sources.has(file.sourceDigest));
+  const [first, ...others] = replaced;
+  const partition = `${first?.partition}${others.length > 0 ? ` and ${others.length} more` : ''}`;
+  return {
+    status: 'grown',
+    files: [...present.map((file) => anew.get(file) ?? file), ...added],
+    arrived: [...anew.values(), ...added],
+    corrects: first === undefined ? null : { partition, files: replaced.length, rows: rowsOf(replaced) },
   };
 }
 

@@ -27,24 +27,59 @@ const named = (columns: readonly SourceColumn[], name: string): SourceColumn | u
 const finding = (column: string, severity: CheckFailure['severity'], detail: string): CheckFailure => ({
   ...{ check: 'schema', column, severity, detail, examples: [] },
 });
-/** Columns that are texts by the document or the version before: a CSV file of digits alone does not tell. */
-export const textColumns = (
-  declared: DeclaredColumns | undefined,
+
+/** How the files of a dataset are read: what a file alone does not tell. `before`: the columns of the version before, where there is one. */
+export function readingOf(
+  document: {
+    readonly columns?: DeclaredColumns | undefined;
+    readonly id?: string | undefined;
+    readonly time?: string | undefined;
+  },
   before: readonly SourceColumn[] | undefined,
-): readonly string[] => [
-  ...Object.entries(declared ?? {}).flatMap(([name, type]) => (type === 'string' ? [name] : [])),
-  ...(before ?? []).flatMap(({ name, type }) => (type === 'string' ? [name] : [])),
-];
+): {
+  /** A CSV file of digits alone does not tell texts. */
+  readonly texts: readonly string[];
+  /** Nor does a file tell whole numbers that has them as floats, because one is missing. */
+  readonly integers: readonly string[];
+  readonly ignored: readonly string[];
+  /** What is no part of the dataset leaves no bytes. The first version takes what its file has. */
+  readonly only?: readonly string[];
+} {
+  const declared = Object.entries(document.columns ?? {});
+  const declaredAs = (wanted: ColumnType | 'ignored'): string[] =>
+    declared.flatMap(([name, type]) => (type === wanted ? [name] : []));
+  const hasBefore = (wanted: ColumnType): string[] =>
+    (before ?? []).flatMap(({ name, type }) =>
+      type === wanted && !declared.some(([other]) => same(other, name)) ? [name] : [],
+    );
+  const ignored = declaredAs('ignored');
+  const names = [
+    ...(before ?? []).map(({ name }) => name),
+    ...declared.map(([name]) => name),
+    ...[document.id, document.time].filter((name) => name !== undefined),
+  ];
+  return {
+    texts: [...declaredAs('string'), ...hasBefore('string')],
+    integers: [...declaredAs('int64'), ...hasBefore('int64')],
+    ignored,
+    ...(before === undefined ? {} : { only: names.filter((name) => !ignored.some((other) => same(other, name))) }),
+  };
+}
 
 /** Whether each value of a type is one of the other's: whole numbers are read as such into a column of floats. */
 const widens = (from: ColumnType, to: ColumnType): boolean => from === 'int64' && to === 'float64';
 
+interface SchemaQuestion {
+  readonly declared: DeclaredColumns;
+  /** Columns of the version before; null for the first one. */
+  readonly before: readonly SourceColumn[] | null;
+  readonly files: readonly ArrivedColumns[];
+  /** Columns that the Dataset document names as id and time. */
+  readonly keys: readonly string[];
+}
+
 /** The schema before the arrival is looked at: that of the version before, or of the first file, under what is declared. */
-function fixedColumns(
-  declared: DeclaredColumns,
-  before: readonly SourceColumn[] | null,
-  first: ArrivedColumns | undefined,
-): SchemaVerdict {
+function fixedColumns({ declared, before, keys, files: [first] }: SchemaQuestion): SchemaVerdict {
   const failures: CheckFailure[] = [];
   const declarations = Object.entries(declared);
   const declaration = (name: string) => declarations.find(([other]) => same(other, name))?.[1];
@@ -52,7 +87,8 @@ function fixedColumns(
     const type = declaration(column.name);
     if (type === undefined) return [column];
     if (type === 'ignored') return [];
-    if (before !== null && type !== column.type && !widens(column.type, type)) {
+    const isKey = keys.some((key) => same(key, column.name));
+    if (before !== null && type !== column.type && (isKey || !widens(column.type, type))) {
       const detail = `the Dataset document has ${column.name} as ${type}, the versions so far have it as ${column.type}: a dataset keeps its types, so name another dataset`;
       failures.push(finding(column.name, 'block', detail));
     }
@@ -63,16 +99,9 @@ function fixedColumns(
   return { columns, failures };
 }
 
-export function judgeSchema(input: {
-  readonly declared: DeclaredColumns;
-  /** Columns of the version before; null for the first one. */
-  readonly before: readonly SourceColumn[] | null;
-  readonly files: readonly ArrivedColumns[];
-  /** Columns that the Dataset document names as id and time. */
-  readonly keys: readonly string[];
-}): SchemaVerdict {
+export function judgeSchema(input: SchemaQuestion): SchemaVerdict {
   const { declared, before, files, keys } = input;
-  const fixed = fixedColumns(declared, before, files[0]);
+  const fixed = fixedColumns(input);
   const columns = [...fixed.columns];
   const failures = [...fixed.failures];
   for (const { uri, columns: found, empty } of files) {
@@ -88,6 +117,9 @@ export function judgeSchema(input: {
         failures.push(
           finding(column.name, 'block', `${uri} lacks column ${column.name} (${column.type}); it has ${list}`),
         );
+      } else if (widens(column.type, arrived.type) && before !== null && keys.some((key) => same(key, column.name))) {
+        const detail = `${uri} has column ${arrived.name} as ${arrived.type}, with values that are no whole numbers; the dataset has it as ${column.type}, and an id of another type would be another id`;
+        failures.push(finding(column.name, 'block', detail));
       } else if (widens(column.type, arrived.type) && declared[column.name] === undefined) {
         const detail = `${uri} has column ${column.name} as ${arrived.type}, the dataset had it as ${column.type}: from this version on it is ${arrived.type}`;
         if (before !== null) failures.push(finding(column.name, 'warn', detail));
@@ -104,7 +136,7 @@ export function judgeSchema(input: {
     for (const { name, type } of found) {
       const isIgnored = Object.entries(declared).some(([other, as]) => as === 'ignored' && same(other, name));
       if (named(columns, name) || isIgnored) continue;
-      const detail = `${uri} has a new column ${name} (${type}): it stays in the file, and is no part of the dataset until \`columns\` of the Dataset document names it`;
+      const detail = `${uri} has a new column ${name} (${type}): it is left out until \`columns\` of the Dataset document names it`;
       failures.push(finding(name, 'warn', detail));
     }
   }

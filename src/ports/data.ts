@@ -16,14 +16,21 @@ export interface ConvertRequest {
   readonly name?: string;
   /** What is not said of the dialect is detected. */
   readonly csv?: CsvDialect;
-  /** CSV only: columns that are texts, whatever their values look like. */
+  /** Columns that are texts, whatever their values look like. Of JSON Lines only texts are taken for them, no numbers. */
   readonly texts?: readonly string[];
+  /** Columns of whole numbers: floats without a fraction, as writers make them where a value is missing, are read back as such. */
+  readonly integers?: readonly string[];
+  /** Columns that are written; others of the file are told, and left out. @default all */
+  readonly only?: readonly string[];
+  /** Columns that are neither written nor told. */
+  readonly ignored?: readonly string[];
   /** JSON Lines only: exactly these columns, instead of what the values look like. */
   readonly columns?: readonly SourceColumn[];
 }
 
 export interface ConvertedFile {
   readonly rows: number;
+  /** Those that the file has; of these `only` are written. */
   readonly columns: readonly SourceColumn[];
   readonly minTime: string | null;
   readonly maxTime: string | null;

@@ -2,7 +2,10 @@
  * Each kind of bad data ends as 'data rejected', with the check, the column and examples; the champion serves on, and what
  * comes after is taken in. Real activities, registry, store and DuckDB; the whole loop has the same in tests/e2e.
  */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DataProfile } from '../../src/contracts/data.ts';
 import { withoutExamples } from '../../src/domain/rejection.ts';
 import { type BadDataWorld, badDataWorld, departures, type Items } from '../support/bad-data.ts';
 
@@ -338,5 +341,125 @@ describe('a run on data that only its label, features or split show to be bad', 
     expect(result.status).toBe('data_rejected');
     requireTold(result, told);
     expect(await world.state(name)).toEqual({ ...(before as object), data: 1 });
+  });
+});
+
+describe('what an arrival leaves', () => {
+  const manifestOf = async (name: string) => (await world.registry.latestDatasetVersion(name))?.manifest;
+  const columnsOf = async (name: string): Promise<readonly string[]> =>
+    ((await manifestOf(name))?.columns ?? []).map((column) => `${column.name} ${column.type}`);
+  const gateOf = async (name: string) => {
+    const bytes = await world.store.getBytes((await manifestOf(name))?.profile ?? '');
+    const profile = JSON.parse(Buffer.from(bytes).toString()) as DataProfile;
+    return profile.columns.find((column) => column.name === 'gate');
+  };
+  const stored = async (): Promise<number> =>
+    (await readdir(join(world.folder, 'artifacts'), { recursive: true, withFileTypes: true })).filter((one) =>
+      one.isFile(),
+    ).length;
+
+  it('that is refused is nothing: neither erasure nor retention would ever find it', async () => {
+    const before = await stored();
+    for (const changes of [{ distance: '-1' }, { wind: null }])
+      expect(await world.arrive('flights', await world.parquet(departures(800, changes)))).toMatchObject({
+        status: 'refused',
+      });
+    expect(await stored()).toBe(before);
+  });
+
+  it('of a column that is no part of the dataset is nothing: named later as another type it is null before', async () => {
+    const [name, dataset] = ['columns', { expect: [] }];
+    await world.register(name, dataset);
+    await world.arrive(name, await world.parquet(departures(0, { gate: null })));
+    const extra = await world.parquet(departures(400, { gate: "'A' || i" }));
+    expect(await world.arrive(name, extra)).toMatchObject({ status: 'version' });
+    const more = await world.parquet(departures(800, { gate: 'i' }));
+    expect(await world.arrive(name, more)).toMatchObject({ status: 'version' });
+    await world.apply(name, { ...dataset, columns: { gate: 'int64' } });
+    const next = await world.parquet(departures(1200, { gate: 'i' }));
+    expect(await world.arrive(name, next)).toMatchObject({ status: 'version', version: 4 });
+    expect(await columnsOf(name)).toContain('gate int64');
+    expect(await gateOf(name)).toMatchObject({ type: 'int64', nulls: 1200 });
+    // Sent again, a source takes the place of what was left of it, now with the column.
+    expect(await world.arrive(name, more)).toMatchObject({ status: 'version', version: 5 });
+    expect(await manifestOf(name)).toMatchObject({ rows: 1600 });
+    expect(await gateOf(name)).toMatchObject({ nulls: 800 });
+  });
+
+  it('of a column that was let go is found when it is named as another type, and holds up no other arrival', async () => {
+    const [name, dataset] = ['let-go', { expect: [] }];
+    await world.register(name, dataset);
+    const arrive = async (first: number, changes: Items) =>
+      world.arrive(name, await world.parquet(departures(first, changes)));
+    await arrive(0, { gate: "'A' || i" });
+    await world.apply(name, { ...dataset, columns: { gate: 'ignored' } });
+    await arrive(400, { gate: '{ x: i }' });
+    expect(await columnsOf(name)).not.toContain('gate string');
+    await world.apply(name, { ...dataset, columns: { gate: 'int64' } });
+    const reason = expect.stringMatching(
+      /data rejected: schema in column gate: partition .*give the column another name/,
+    );
+    expect(await arrive(800, { gate: 'i' })).toMatchObject({ status: 'refused', reason });
+    await world.apply(name, { ...dataset, columns: { gate: 'ignored' } });
+    expect(await arrive(800, { gate: 'i' })).toMatchObject({ status: 'version', version: 3 });
+  });
+
+  it('reads whole numbers that came as floats beside a null back, and takes no other floats for an id', async () => {
+    const [name, dataset] = ['float-ids', { expect: [] }];
+    await world.register(name, dataset);
+    await world.arrive(name, await world.parquet(departures(0, { id: 'i' })));
+    const asFloats = { id: 'CASE WHEN i > 0 THEN CAST(i + 400 AS DOUBLE) END', seats: '50.0 + i' };
+    expect(await world.arrive(name, await world.parquet(departures(400, asFloats)))).toMatchObject({
+      status: 'version',
+    });
+    expect(await columnsOf(name)).toEqual(expect.arrayContaining(['id int64', 'seats int64']));
+    for (const id of [
+      'CASE WHEN i > 0 THEN i + 800.5 END',
+      "CASE WHEN i > 0 THEN i + 800.0 ELSE 'nan'::DOUBLE END",
+      '1e17 + i * 1000',
+    ])
+      expect(
+        await world.arrive(name, await world.parquet(departures(800, { id: `CAST(${id} AS DOUBLE)` }))),
+      ).toMatchObject({
+        reason: expect.stringMatching(
+          /data rejected: schema in column id: .* an id of another type would be another id/,
+        ),
+      });
+    const wider = departures(800, { id: 'i + 800', seats: 'i + 0.5' });
+    expect(await world.arrive(name, await world.parquet(wider))).toMatchObject({ status: 'version' });
+    expect(await columnsOf(name)).toEqual(expect.arrayContaining(['id int64', 'seats float64']));
+  });
+
+  it('in rows of any year from 1 to 9999 is trained on; other times are refused', async () => {
+    const [name, dataset] = ['old', { expect: [] }];
+    await world.register(name, dataset);
+    const before = "TIMESTAMP '1950-01-01' + to_seconds(i * 864)";
+    await world.arrive(name, await world.parquet(departures(0, { at: before })));
+    for (const time of ["'infinity'", "'10000-01-01'", "'0044-03-15 (BC)'"]) {
+      const at = `CASE WHEN i = 0 THEN CAST(${time} AS TIMESTAMP) ELSE TIMESTAMP '2026-01-01' + to_seconds(i) END`;
+      expect(await world.arrive(name, await world.parquet(departures(400, { at })))).toMatchObject({
+        status: 'refused',
+        reason: expect.stringMatching(
+          /data rejected: time_range in column at: .* has times in 1 rows that are infinite/,
+        ),
+      });
+    }
+    await world.arrive(name, await world.parquet(departures(400, { at: "TIMESTAMP '2026-01-01' + to_seconds(i)" })));
+    expect(await world.run(name)).toMatchObject({ status: 'ready', trainRows: expect.toSatisfy((rows) => rows > 400) });
+  });
+
+  it('by dates that another format of the document reads takes the place of the wrong reading', async () => {
+    const name = 'read-anew';
+    const dataset = { id: undefined, time: undefined, expect: [] };
+    await world.register(name, { ...dataset, csv: { date_format: '%d/%m/%Y' } });
+    const csv = await world.text('day,x\n03/04/2024,1\n01/02/2024,2\n', 'csv');
+    await world.arrive(name, csv);
+    const [wrong] = (await manifestOf(name))?.files ?? [];
+    await world.apply(name, { ...dataset, csv: { date_format: '%m/%d/%Y' } });
+    expect(await world.arrive(name, csv)).toMatchObject({ status: 'version', version: 2 });
+    const files = (await manifestOf(name))?.files ?? [];
+    expect(files).toMatchObject([{ rows: 2, partition: wrong?.partition, sourceDigest: wrong?.sourceDigest }]);
+    expect(files[0]?.digest).not.toBe(wrong?.digest);
+    expect((await world.registry.latestDatasetVersion(name))?.corrects).toMatchObject({ files: 1, rows: 2 });
   });
 });

@@ -9,6 +9,7 @@ import { createDataEngine } from '../../src/adapters/duckdb/engine.ts';
 import { parquetOf, withSession } from '../../src/adapters/duckdb/session.ts';
 import type { CsvDialect } from '../../src/contracts/documents.ts';
 import type { DataFormat } from '../../src/contracts/values.ts';
+import type { ConvertRequest } from '../../src/ports/data.ts';
 
 let folder: string;
 let parquet: Buffer;
@@ -25,7 +26,16 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 let files = 0;
-async function convert(bytes: string | Buffer, format: DataFormat, csv?: Partial<CsvDialect>) {
+/** Times come as the text of a Date. */
+const isoOf = (cell: unknown): unknown =>
+  typeof cell === 'string' && / GMT\+0000 /.test(cell) ? new Date(cell).toISOString() : cell;
+
+async function convert(
+  bytes: string | Buffer,
+  format: DataFormat,
+  csv?: Partial<CsvDialect>,
+  more: Partial<ConvertRequest> = {},
+) {
   files += 1;
   const own = join(folder, String(files));
   await mkdir(own);
@@ -36,11 +46,15 @@ async function convert(bytes: string | Buffer, format: DataFormat, csv?: Partial
     const done = await engine.convert({
       ...{ path, format, timeColumn: null, output, name: 'x.csv' },
       ...(csv === undefined ? {} : { csv: { header: true, ...csv } }),
+      ...more,
     });
     const rows = await withSession({ files: [output] }, (session) =>
       session.rows(`SELECT * FROM ${parquetOf([output])} LIMIT 100`),
     );
-    return { ...done, values: rows };
+    return {
+      ...done,
+      values: rows.map((row) => Object.fromEntries(Object.entries(row).map(([key, cell]) => [key, isoOf(cell)]))),
+    };
   } finally {
     const left = (await readdir(own)).filter((name) => name !== 'source' && name !== 'out.parquet');
     expect(left.filter((name) => name !== '.spill')).toEqual([]);
@@ -107,6 +121,70 @@ describe('the same table', () => {
       { a: '#1', b: 2 },
       { a: '3', b: 4 },
     ]);
+  });
+});
+
+describe('dates and texts are never guessed', () => {
+  const column = async (values: readonly string[], csv?: Partial<CsvDialect>, more?: Partial<ConvertRequest>) => {
+    const { columns, values: rows } = await convert(
+      `x,n\n${values.map((one) => `${one},1\n`).join('')}`,
+      'csv',
+      csv,
+      more,
+    );
+    return { type: columns.find(({ name }) => name === 'x')?.type, values: rows.map(({ x }) => x) };
+  };
+  const unclear = ['03/04/2024', '01/02/2024'];
+  const moments = unclear.map((day) => `${day} 10:00:00`);
+
+  it.each([
+    ['days', unclear, /column x of x\.csv fits %d\/%m\/%Y as well as %m\/%d\/%Y: .* say csv\.date_format/],
+    ['moments', moments, /column x of x\.csv fits .* as well as .* say csv\.timestamp_format/],
+    ['years of two digits', ['03/04/24', '01/02/24'], /fits %y\/%m\/%d as well as %d\/%m\/%y/],
+    ['years of two digits that come first', ['24-03-04', '24-02-04'], /x of x\.csv (fits|has years)/],
+  ] as const)('%s that fit several orders are refused', async (_, values, message) => {
+    await expect(column(values)).rejects.toThrow(message);
+    // Nobody reads it as a date.
+    expect(await column(values, undefined, { texts: ['X'] })).toEqual({ type: 'string', values });
+    for (const more of [{ only: ['n'] }, { ignored: ['x'] }])
+      expect((await convert(`x,n\n${values[0]},1\n`, 'csv', undefined, more)).values).toEqual([{ n: 1 }]);
+  });
+
+  it('the document says how they are written', async () => {
+    expect(await column(unclear, { date_format: '%m/%d/%Y' })).toEqual({
+      type: 'timestamp',
+      values: ['2024-03-04T00:00:00.000Z', '2024-01-02T00:00:00.000Z'],
+    });
+    expect((await column(unclear, { date_format: '%d/%m/%Y' })).values[0]).toBe('2024-04-03T00:00:00.000Z');
+    expect((await column(moments, { timestamp_format: '%m/%d/%Y %H:%M:%S' })).values[0]).toBe(
+      '2024-03-04T10:00:00.000Z',
+    );
+  });
+
+  it('dates that tell themselves are read', async () => {
+    expect((await column(['03/14/2024', '01/02/2024'])).values).toEqual([
+      '2024-03-14T00:00:00.000Z',
+      '2024-01-02T00:00:00.000Z',
+    ]);
+    expect((await column(['14/03/2024', '01/02/2024'])).values[0]).toBe('2024-03-14T00:00:00.000Z');
+    expect((await column(['03/03/2024', '04/04/2024'])).type).toBe('timestamp');
+    expect((await column(['2024-03-04', '2024-01-02'])).values[0]).toBe('2024-03-04T00:00:00.000Z');
+    expect((await column(['2024-03-04T10:00:00+02:00'])).values[0]).toBe('2024-03-04T08:00:00.000Z');
+    expect(await column(['09:00:00', '10:30:00'])).toEqual({ type: 'string', values: ['09:00:00', '10:30:00'] });
+  });
+
+  it('texts of JSON stay as they are written, unless all of a column are ISO 8601', async () => {
+    const row = {
+      ...{ id: 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', opens: '09:00:00', day: '03-04-2024', short: '24-03-04' },
+      ...{ at: '2024-03-04T10:00:00+02:00', date: '2024-03-04', code: '2024-03-04', n: 7, half: 1.5, ok: true },
+    };
+    const line = `${JSON.stringify(row)}\n`;
+    const { columns, values } = await convert(line, 'jsonl', undefined, { texts: ['CODE'] });
+    expect(values).toEqual([{ ...row, at: '2024-03-04T08:00:00.000Z', date: '2024-03-04T00:00:00.000Z' }]);
+    expect(columns.flatMap(({ name, type }) => (type === 'timestamp' ? [name] : []))).toEqual(['at', 'date']);
+    // A number is no text.
+    const numbers = await convert('{"code":7,"id":"2024-03-04"}\n', 'jsonl', undefined, { texts: ['code', 'id'] });
+    expect(numbers.columns.map(({ type }) => type)).toEqual(['int64', 'string']);
   });
 });
 

@@ -81,6 +81,8 @@ export interface BadDataWorld {
   text(content: string | Uint8Array, ending: string): Promise<string>;
   /** Registers a dataset and a model of its name with a champion. */
   register(name: string, dataset?: object, model?: object): Promise<void>;
+  /** Applies its documents again. */
+  apply(name: string, dataset?: object, model?: object): Promise<void>;
   /** An arrival, taken in and delivered by the real activities: what the history has of it, and the whole sentence that the registry tells. */
   arrive(dataset: string, uri: string, more?: object): Promise<IngestResult & Whole>;
   /** The snapshot of a run on what the dataset has, and its end where it is rejected. */
@@ -108,6 +110,15 @@ export async function badDataWorld(): Promise<BadDataWorld> {
     made += 1;
     return join(folder, 'project', `file-${made}.${ending}`);
   };
+  async function apply(name: string, change = {}, model = {}): Promise<void> {
+    const document = modelSchema.parse({ ...MODEL, name, dataset: name, ...model });
+    await registry.apply({
+      datasets: [datasetSchema.parse({ ...DATASET, name, ...change })],
+      models: [{ document, definitionDigest: digestOf('definition') }],
+      ...{ policies: [policy(['ana'])], projectDigest: digestOf('project'), root: join(folder, 'project') },
+      ...{ gitCommit: null, actor: 'olga', at: at(0) },
+    });
+  }
   return {
     ...{ folder, registry, store: ports.store },
     async parquet(query) {
@@ -122,14 +133,9 @@ export async function badDataWorld(): Promise<BadDataWorld> {
       await writeFile(path, content);
       return pathToFileURL(path).href;
     },
+    apply,
     async register(name, change = {}, model = {}) {
-      const document = modelSchema.parse({ ...MODEL, name, dataset: name, ...model });
-      await registry.apply({
-        datasets: [datasetSchema.parse({ ...DATASET, name, ...change })],
-        models: [{ document, definitionDigest: digestOf('definition') }],
-        ...{ policies: [policy(['ana'])], projectDigest: digestOf('project'), root: join(folder, 'project') },
-        ...{ gitCommit: null, actor: 'olga', at: at(0) },
-      });
+      await apply(name, change, model);
       await ship(registry, await waitingCandidate(registry, name, `first-${name}`));
     },
     async arrive(name, uri, more = {}) {

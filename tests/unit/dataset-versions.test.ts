@@ -38,6 +38,13 @@ describe('an arrival', () => {
   it('for a partition with fewer of its files is a correction, although all its bytes are there', () => {
     expect(digests(grown(present, [file('a', '1')], 'a', 7).files)).toEqual(['2', '1']);
   });
+  it('without a partition, of a source that is there and was read in another way, takes the place of that reading', () => {
+    const growth = grown(present, [file('k', '2', 'anew'), file('k', '4')], null, 7);
+    expect(digests(growth.files)).toEqual(['1', 'anew', '3', '4']);
+    expect(growth.files[1]?.partition).toBe('b');
+    expect(digests(growth.arrived)).toEqual(['anew', '4']);
+    expect(growth.corrects).toEqual({ partition: 'b', files: 1, rows: 10 });
+  });
   it('for a new partition is appended', () => {
     expect(grown(present, [file('c', '4')], 'c', 7)).toMatchObject({ corrects: null });
   });

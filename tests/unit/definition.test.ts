@@ -73,14 +73,27 @@ describe('a definition', () => {
 
 describe('a dataset', () => {
   it('has a half-open window that ends just after its newest row', () => {
-    const window = dataWindow('2026-01-31T00:00:00.000Z', 30 * DAY);
-    expect(window).toEqual({ start: '2026-01-01T00:00:00.001Z', end: '2026-01-31T00:00:00.001Z' });
-    expect(dataWindow(null, DAY)).toBeNull();
     const times = (minTime: string | null, maxTime: string | null) => ({ minTime, maxTime });
+    const window = dataWindow([times('2020-01-01T00:00:00Z', '2026-01-31T00:00:00.000Z')], 30 * DAY);
+    expect(window).toEqual({ start: '2026-01-01T00:00:00.001Z', end: '2026-01-31T00:00:00.001Z' });
+    expect(dataWindow([times(null, null)], DAY)).toBeNull();
     expect(inWindow(times('2025-12-01T00:00:00Z', '2026-01-01T00:00:00.001Z'), window)).toBe(true);
     expect(inWindow(times('2025-12-01T00:00:00Z', '2026-01-01T00:00:00.000Z'), window)).toBe(false);
     expect(inWindow(times('2026-01-31T00:00:00.001Z', '2026-02-01T00:00:00Z'), window)).toBe(false);
     expect(inWindow(times('2026-01-31T00:00:00.000Z', '2026-02-01T00:00:00Z'), window)).toBe(true);
     expect(inWindow(times(null, null), window)).toBe(true);
+  });
+
+  it('has all rows in a window without a length, also those before 1970', () => {
+    const files = [
+      { minTime: '1950-03-01T00:00:00Z', maxTime: '1960-01-01T00:00:00Z' },
+      { minTime: '1961-01-01T00:00:00Z', maxTime: '1969-07-20T20:17:40.123456Z' },
+    ];
+    const window = dataWindow(files, null);
+    expect(window).toEqual({ start: '1950-03-01T00:00:00.000Z', end: '1969-07-20T20:17:40.124Z' });
+    expect(files.every((file) => inWindow(file, window))).toBe(true);
+    const [young] = [{ minTime: '2020-01-01T00:00:00Z', maxTime: '2024-01-01T00:00:00Z' }];
+    expect(dataWindow([young], null)?.start).toBe('1970-01-01T00:00:00.000Z');
+    expect(() => dataWindow([{ minTime: null, maxTime: '10000-01-01T00:00:00Z' }], null)).toThrow(RangeError);
   });
 });

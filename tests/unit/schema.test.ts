@@ -1,7 +1,7 @@
 /** The schema of a dataset: fixed by the first version and the document; every message names file, column and both types. */
 import { describe, expect, it } from 'vitest';
 import type { SourceColumn } from '../../src/contracts/data.ts';
-import { type DeclaredColumns, judgeSchema } from '../../src/domain/schema.ts';
+import { type DeclaredColumns, judgeSchema, readingOf } from '../../src/domain/schema.ts';
 
 const columns = (text: string): SourceColumn[] =>
   text
@@ -67,7 +67,7 @@ describe('the schema of a dataset', () => {
     expect(judge('a:int64', 'a:int64 extra:string')).toEqual({
       next: 'a:int64',
       told: [
-        'warn extra: file:///july.csv has a new column extra (string): it stays in the file, and is no part of the dataset until `columns` of the Dataset document names it',
+        'warn extra: file:///july.csv has a new column extra (string): it is left out until `columns` of the Dataset document names it',
       ],
     });
     expect(judge('a:int64', 'a:int64 extra:string', { declared: { extra: 'string' } })).toEqual({
@@ -85,6 +85,27 @@ describe('the schema of a dataset', () => {
     expect(judge('a:int64', 'a:string', { declared: { a: 'string' } }).told[0]).toMatch(
       /document has a as string, the versions so far have it as int64/,
     );
+  });
+
+  it('widens no id, which would be another one as a float', () => {
+    for (const declared of [{}, { id: 'float64' }] as const)
+      expect(judge('id:int64 a:int64', 'id:float64 a:float64', { keys: ['id'], declared }).told[0]).toMatch(
+        /^block id: /,
+      );
+    expect(judge('id:int64 a:int64', 'id:float64 a:float64').next).toBe('id:float64 a:float64');
+    expect(judge(null, 'id:float64', { keys: ['id'] })).toEqual({ next: 'id:float64', told: [] });
+  });
+
+  it('says how files are read: what is no part of the dataset is left out, save in the first version', () => {
+    const document = { id: 'id', time: 'at', columns: { code: 'string', n: 'int64', old: 'ignored' } } as const;
+    const before = columns('id:int64 OLD:string name:string x:float64');
+    expect(readingOf(document, before)).toEqual({
+      texts: ['code', 'name'],
+      integers: ['n', 'id'],
+      ignored: ['old'],
+      only: ['id', 'name', 'x', 'code', 'n', 'id', 'at'],
+    });
+    expect(readingOf(document, undefined)).not.toHaveProperty('only');
   });
 
   it('needs the id and the time that the document names', () => {

@@ -16,7 +16,7 @@ import {
   type SessionOptions,
   withSession,
 } from './session.ts';
-import { castColumn, columnTypeOf, isoOf, SQL_TYPES } from './types.ts';
+import { castColumn, castText, columnTypeOf, isoOf, SQL_TYPES } from './types.ts';
 
 /** Messages of DuckDB that speak of the machine, not of the data: trying again can help. */
 const MACHINE_FAULT = /No space left|Too many open files|No such file|Permission denied|Interrupted/i;
@@ -46,10 +46,7 @@ function unreadable({ format, name, path }: Omit<Source, 'reader'>, error: unkno
   throw new DataProblem('unreadable', `${name} cannot be read as ${format}: ${detail}`);
 }
 
-async function describe(
-  session: Session,
-  source: Source,
-): Promise<readonly { readonly name: string; readonly sqlType: string }[]> {
+async function describe(session: Session, source: Source): Promise<readonly Column[]> {
   try {
     const rows = await session.rows(`DESCRIBE SELECT * FROM ${source.reader}`);
     return rows.map((row) => ({ name: String(row.column_name), sqlType: String(row.column_type) }));
@@ -77,10 +74,24 @@ function typeProblem(name: string, sqlType: string, file: string): DataProblem {
   return new DataProblem('type', detail, name);
 }
 
-async function typedColumns(session: Session, source: Source): Promise<readonly SourceColumn[]> {
+/** Whether a column comes into the output. */
+function writtenOf({ only, ignored }: ConvertRequest): (name: string) => boolean {
+  const [kept, left] = [only && setOf(only), setOf(ignored)];
+  return (name) => !left.has(name.toLowerCase()) && (kept?.has(name.toLowerCase()) ?? true);
+}
+
+const setOf = (names: readonly string[] | undefined): ReadonlySet<string> =>
+  new Set((names ?? []).map((name) => name.toLowerCase()));
+
+async function typedColumns(
+  session: Session,
+  source: Source,
+  ignored: ReadonlySet<string> = new Set(),
+): Promise<readonly SourceColumn[]> {
   const found: SourceColumn[] = [];
   const seen = new Set<string>();
   for (const { name, sqlType } of await describe(session, source)) {
+    if (ignored.has(name.toLowerCase())) continue;
     const type: ColumnType | undefined =
       columnTypeOf(sqlType) ??
       (sqlType === 'JSON' && (await isEmptyColumn(session, source, name)) ? 'string' : undefined);
@@ -103,6 +114,46 @@ async function typedColumns(session: Session, source: Source): Promise<readonly 
     found.push({ name, type });
   }
   return found;
+}
+
+/** Doubles are exact up to here: what is larger may have lost its last digits. */
+const EXACT_INTEGER = 2 ** 53;
+
+/** Columns of floats without a fraction that are whole numbers in the dataset, as those. */
+async function wholeNumbers(
+  session: Session,
+  source: Source,
+  columns: readonly SourceColumn[],
+  integers: ReadonlySet<string>,
+): Promise<readonly SourceColumn[]> {
+  const asked = columns.filter(({ name, type }) => type === 'float64' && integers.has(name.toLowerCase()));
+  if (asked.length === 0) return columns;
+  const items = asked.map(({ name }, index) => {
+    const value = `CAST(${quoteName(name)} AS DOUBLE)`;
+    return `coalesce(bool_and(isfinite(${value}) AND ${value} = trunc(${value}) AND abs(${value}) <= ${EXACT_INTEGER}), true) AS w${index}`;
+  });
+  try {
+    const [row] = await session.rows(`SELECT ${items.join(', ')} FROM ${source.reader}`);
+    const whole = setOf(asked.flatMap(({ name }, index) => (row?.[`w${index}`] === true ? [name] : [])));
+    return columns.map(({ name, type }) => ({ name, type: whole.has(name.toLowerCase()) ? 'int64' : type }));
+  } catch (error) {
+    return unreadable(source, error);
+  }
+}
+
+/** @throws DataProblem where a time is none that ISO 8601 can say: no window could be told by it */
+async function requireTimes(session: Session, path: string, timeColumn: string, file: string): Promise<void> {
+  const time = quoteName(timeColumn);
+  const [row] = await session.rows(
+    `SELECT count(*) FILTER (NOT isfinite(${time}) OR ${time} < TIMESTAMP '0001-01-01' OR ${time} >= TIMESTAMP '10000-01-01') AS beyond FROM ${parquetOf([path])}`,
+  );
+  const beyond = Number(row?.beyond ?? 0);
+  if (beyond > 0)
+    throw new DataProblem(
+      'time_range',
+      `column ${timeColumn} of ${file} has times in ${beyond} rows that are infinite or not of the years 1 to 9999; leave such a time empty`,
+      timeColumn,
+    );
 }
 
 function requireTimeColumn(columns: readonly SourceColumn[], timeColumn: string, file: string): void {
@@ -130,20 +181,70 @@ const parquetSource = (path: string, name: string): Source => ({
 export const columnsOf = (path: string): Promise<readonly SourceColumn[]> =>
   withSession({ files: [path] }, (session) => typedColumns(session, parquetSource(path, basename(path))));
 
-function jsonReader(path: string, columns: readonly SourceColumn[] | undefined): string {
+interface Column {
+  readonly name: string;
+  readonly sqlType: string;
+}
+
+function jsonReader(path: string, columns: readonly Column[] | undefined): string {
   const types =
     columns === undefined
       ? 'sample_size = -1'
-      : `columns = {${columns.map(({ name, type }) => `${quoteText(name)}: ${quoteText(SQL_TYPES[type])}`).join(', ')}}`;
+      : `columns = {${columns.map(({ name, sqlType }) => `${quoteText(name)}: ${quoteText(sqlType)}`).join(', ')}}`;
   return `read_json(${quoteText(literalPath(path))}, format = 'newline_delimited', records = true, maximum_object_size = ${MAX_LINE_BYTES}, ${types})`;
+}
+
+/** What DuckDB takes texts for, where all of a column look like it. */
+const TEXTS_READ = /^(DATE|TIME|TIMESTAMP|TIMESTAMP_(S|MS|NS)|UUID)$/;
+const TIMES_READ = /^(DATE|TIMESTAMP.*)$/;
+/** ISO 8601; any other way to write a date is a guess. */
+const isoTime = (name: string): string =>
+  `${name} IS NULL OR (regexp_matches(${name}, '^[0-9]{4}-[0-9]{2}-[0-9]{2}') AND TRY_CAST(${name} AS TIMESTAMPTZ) IS NOT NULL)`;
+
+/**
+ * Texts of JSON are times where all of a column are ISO 8601 and the dataset does not have it as a text. Any other text stays what it is:
+ * read as a UUID it would come back in lower case, read as a date an id would get a time of day.
+ */
+async function jsonSource(
+  session: Session,
+  about: Omit<Source, 'reader'>,
+  texts: ReadonlySet<string>,
+): Promise<Source> {
+  const detected = { ...about, reader: jsonReader(about.path, undefined) };
+  const columns = await describe(session, detected);
+  const read = columns.filter(({ sqlType }) => TEXTS_READ.test(sqlType));
+  if (read.length === 0) return detected;
+  const plain = jsonReader(
+    about.path,
+    columns.map((column) => (read.includes(column) ? { ...column, sqlType: 'VARCHAR' } : column)),
+  );
+  const asked = read.filter(({ name, sqlType }) => TIMES_READ.test(sqlType) && !texts.has(name.toLowerCase()));
+  const items = asked.map(({ name }, index) => `bool_and(${isoTime(quoteName(name))}) AS t${index}`);
+  try {
+    const [row] = items.length === 0 ? [] : await session.rows(`SELECT ${items.join(', ')} FROM ${plain}`);
+    const times = setOf(asked.flatMap(({ name }, index) => (row?.[`t${index}`] === true ? [name] : [])));
+    const selected = columns.map(({ name }) =>
+      times.has(name.toLowerCase())
+        ? `${castText(quoteName(name), 'timestamp')} AS ${quoteName(name)}`
+        : quoteName(name),
+    );
+    return { ...about, reader: `(SELECT ${selected.join(', ')} FROM ${plain})` };
+  } catch (error) {
+    return unreadable(about, error);
+  }
 }
 
 async function sourceOf(session: Session, input: ConvertRequest, file: ReadyFile, name: string): Promise<Source> {
   const about = { format: input.format, name, path: file.path };
   if (input.format === 'parquet') return parquetSource(file.path, name);
-  if (input.format === 'jsonl') return { ...about, reader: jsonReader(file.path, input.columns) };
+  if (input.format === 'jsonl' && input.columns !== undefined) {
+    const columns = input.columns.map(({ name: column, type }) => ({ name: column, sqlType: SQL_TYPES[type] }));
+    return { ...about, reader: jsonReader(file.path, columns) };
+  }
+  if (input.format === 'jsonl') return jsonSource(session, about, setOf(input.texts));
+  const reading = { given: input.csv, texts: input.texts ?? [], isWritten: writtenOf(input) };
   try {
-    return { ...about, reader: await csvReader(session, file, name, input.csv, input.texts) };
+    return { ...about, reader: await csvReader(session, file, name, reading) };
   } catch (error) {
     return unreadable(about, error);
   }
@@ -167,9 +268,14 @@ export async function convert(input: ConvertRequest, limits: ConvertLimits): Pro
     const files = [file.path, output];
     return await withSession({ files, folders: [dirname(output)], ...limits.session }, async (session) => {
       const source = await sourceOf(session, input, file, name);
-      const columns = await typedColumns(session, source);
+      const found = await typedColumns(session, source, setOf(input.ignored));
+      const columns = await wholeNumbers(session, source, found, setOf(input.integers));
       if (timeColumn !== null) requireTimeColumn(columns, timeColumn, name);
-      const select = columns.map((column) => castColumn(column.name, column.type)).join(', ');
+      const isWritten = writtenOf(input);
+      const kept = columns.filter((column) => isWritten(column.name));
+      // A file without any column of the dataset is refused for that, by name.
+      const written = kept.length > 0 ? kept : columns;
+      const select = written.map((column) => castColumn(column.name, column.type)).join(', ');
       try {
         await session.run(
           `COPY (SELECT ${select} FROM ${source.reader}) TO ${quoteText(output)} (FORMAT parquet, COMPRESSION zstd)`,
@@ -177,6 +283,7 @@ export async function convert(input: ConvertRequest, limits: ConvertLimits): Pro
       } catch (error) {
         return unreadable(source, error);
       }
+      if (timeColumn !== null) await requireTimes(session, output, timeColumn, name);
       const time = timeColumn === null ? 'NULL::TIMESTAMP' : quoteName(timeColumn);
       const [range] = await session.rows(
         `SELECT rows, ${isoOf('low')} AS low, ${isoOf('high')} AS high FROM ` +

@@ -10,7 +10,7 @@ import type { DatasetDocument } from '../../contracts/documents.ts';
 import { durationMs } from '../../contracts/duration.ts';
 import { dataWindow, inWindow } from '../../domain/dataset.ts';
 import { FORMAT_ENDINGS, formatOfName } from '../../domain/formats.ts';
-import { textColumns } from '../../domain/schema.ts';
+import { readingOf } from '../../domain/schema.ts';
 import { type ConvertedFile, type DataEngine, DataProblem, type SnapshotFiles } from '../../ports/data.ts';
 import { CliError, EXIT } from '../exit.ts';
 import { localJoins } from '../local-joins.ts';
@@ -65,7 +65,7 @@ async function take(
   const format = formatOfName(path);
   if (!format) throw new DataProblem('format', `${uri}: the name must end in ${FORMAT_ENDINGS}`);
   const converted = await engine.convert({
-    ...{ path, format, timeColumn: dataset.time ?? null, output, texts: textColumns(dataset.columns, before) },
+    ...{ path, format, timeColumn: dataset.time ?? null, output, ...readingOf(dataset, before) },
     ...(dataset.csv === undefined ? {} : { csv: dataset.csv }),
   });
   return { ...converted, uri, path: output };
@@ -77,12 +77,7 @@ async function checkModel(
   { files, columns, others }: Pick<Judged, 'files' | 'columns' | 'others'>,
   output: string,
 ): Promise<DataReport['models'][number]> {
-  const newest =
-    files
-      .flatMap(({ maxTime }) => maxTime ?? [])
-      .sort()
-      .at(-1) ?? null;
-  const window = dataWindow(newest, document.window === undefined ? null : durationMs(document.window));
+  const window = dataWindow(files, document.window === undefined ? null : durationMs(document.window));
   await mkdir(output);
   try {
     const left = { document: dataset, columns };

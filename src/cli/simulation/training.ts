@@ -175,7 +175,7 @@ export class PolicyTrainer {
     const [parts, output, checkpoint] = ['parts', 'output', 'checkpoint'].map((name) => join(folder, name));
     if (!parts || !output || !checkpoint) throw new Error('a folder lacks its name');
     for (const one of [parts, output, checkpoint]) await mkdir(one, { recursive: true });
-    const window = dataWindow(newest, model.window === undefined ? null : durationMs(model.window));
+    const window = dataWindow(files, model.window === undefined ? null : durationMs(model.window));
     const last = Math.max(...files.map(({ atMs }) => atMs));
     const { features, classes, failures } = await this.#engine.snapshot(
       await this.#request(files, parts, last, { window, split: model.split }),

@@ -1,7 +1,7 @@
 /** CSV as DuckDB reads it: the dialect is settled first, the types are those that every value of the file has. */
 import type { CsvDialect } from '../../../contracts/documents.ts';
 import { DataProblem } from '../../../ports/data.ts';
-import { literalPath, messageOf, quoteText, type Session } from '../session.ts';
+import { type Cell, literalPath, messageOf, quoteName, quoteText, type Session } from '../session.ts';
 import { type Dialect, detectDialect } from './dialect.ts';
 import { MAX_LINE_BYTES, type ReadyFile } from './text.ts';
 
@@ -28,6 +28,8 @@ function optionsOf(dialect: Dialect, given: CsvDialect | undefined): Options {
     // By default sixteen times a line, for each thread.
     buffer_size: String(2 * MAX_LINE_BYTES),
     ...(given?.nulls === undefined ? {} : { nullstr: `[${given.nulls.map(quoteText).join(', ')}]` }),
+    ...(given?.date_format === undefined ? {} : { dateformat: quoteText(given.date_format) }),
+    ...(given?.timestamp_format === undefined ? {} : { timestampformat: quoteText(given.timestamp_format) }),
     ...(given?.decimal === undefined ? {} : { decimal_separator: quoteText(given.decimal) }),
   };
 }
@@ -94,13 +96,74 @@ function requireDistinct(names: readonly string[], name: string): void {
   }
 }
 
+/** The same format with day, month and year in other orders, those that people write. */
+function otherOrders(format: string): readonly string[] {
+  const [year, ...more] = format.match(/%[yY]/g) ?? [];
+  const places = format.match(/%[yYmd]/g) ?? [];
+  if (year === undefined || more.length > 0 || places.length !== 3 || places[0] === '%Y') return [];
+  const orders = [['%d', '%m', year], ['%m', '%d', year], ...(year === '%y' ? [['%y', '%m', '%d']] : [])];
+  return orders
+    .filter((order) => order.join() !== places.join())
+    .map((order) => {
+      const left = [...order];
+      return format.replace(/%[yYmd]/g, () => left.shift() ?? '');
+    });
+}
+
+interface CsvColumn {
+  readonly name: string;
+  readonly type: string;
+}
+
+/**
+ * A date is never guessed: 03/04/2024 is in March or in April, and a file whose days are all below 13 does not tell. Nor does 24-03-04, which
+ * DuckDB takes for the year 24.
+ */
+async function requireClearDates(
+  session: Session,
+  columns: readonly (CsvColumn & { readonly format: string | null })[],
+  relation: string,
+  name: string,
+): Promise<void> {
+  for (const { name: column, type, format } of columns) {
+    const value = quoteName(column);
+    const readings = format === null ? [] : otherOrders(format);
+    const items = readings.map((other, index) => {
+      const [own, swapped] = [format ?? '', other].map((one) => `try_strptime(${value}, ${quoteText(one)})`);
+      return `bool_and(${value} IS NULL OR ${swapped} IS NOT NULL) AND bool_or(${swapped} <> ${own}) AS o${index}`;
+    });
+    if (format === null) items.push(`bool_or(NOT regexp_matches(${value}, '^\\s*[0-9]{4}')) AS short`);
+    if (items.length === 0) continue;
+    const [row] = await session.rows(`SELECT ${items.join(', ')} FROM ${relation}`);
+    const option = type === 'DATE' ? 'csv.date_format' : 'csv.timestamp_format';
+    const other = readings.find((_, index) => row?.[`o${index}`] === true);
+    if (other === undefined && row?.short !== true) continue;
+    const what =
+      other === undefined
+        ? 'has years of fewer than four digits'
+        : `fits ${format} as well as ${other}: which is meant cannot be told`;
+    throw new DataProblem(
+      'ambiguous_date',
+      `column ${column} of ${name} ${what}; say ${option} in the Dataset document, or take it as string in \`columns\``,
+      column,
+    );
+  }
+}
+
+export interface CsvReading {
+  readonly given: CsvDialect | undefined;
+  /** Columns that are texts, whatever they look like. */
+  readonly texts: readonly string[];
+  /** Whether a column is written; of others nothing needs to be clear. */
+  readonly isWritten: (column: string) => boolean;
+}
+
 /** A table function that reads exactly this file. @throws DataProblem */
 export async function csvReader(
   session: Session,
   file: ReadyFile,
   name: string,
-  given: CsvDialect | undefined,
-  texts: readonly string[] = [],
+  { given, texts, isWritten }: CsvReading,
 ): Promise<string> {
   const dialect = detectDialect(file.sample, file.isWhole, given);
   if (dialect.names.length === 0 || (dialect.names.length === 1 && dialect.names[0] === ''))
@@ -114,18 +177,29 @@ export async function csvReader(
       `SELECT to_json(Columns) AS columns, DateFormat AS date, TimestampFormat AS timestamp, NewLineDelimiter AS line
        FROM sniff_csv(${path}, sample_size = -1${optionList(options)})`,
     );
-    const columns = JSON.parse(String(found?.columns)) as readonly { readonly name: string; readonly type: string }[];
-    const formats: Options = {
-      ...(typeof found?.date === 'string' ? { dateformat: quoteText(found.date) } : {}),
-      ...(typeof found?.timestamp === 'string' ? { timestampformat: quoteText(found.timestamp) } : {}),
-    };
-    // What the dataset has as a text stays one, be it all digits: 00501 is no 501.
+    // What the dataset has as a text stays one, be it all digits: 00501 is no 501. A time of day has no type of ours.
     const isText = new Set(texts.map((one) => one.toLowerCase()));
-    const types = structOf(
-      columns.map((column) => [column.name, isText.has(column.name.toLowerCase()) ? 'VARCHAR' : column.type]),
-    );
-    return `read_csv(${path}, auto_detect = false, columns = ${types}${optionList({ ...options, ...formats })})`;
+    const columns = (JSON.parse(String(found?.columns)) as readonly CsvColumn[]).map(({ name: column, type }) => ({
+      name: column,
+      type: isText.has(column.toLowerCase()) || type === 'TIME' ? 'VARCHAR' : type,
+    }));
+    const formatOf = (format: Cell | undefined): string | null => (typeof format === 'string' ? format : null);
+    const [date, timestamp] = [formatOf(found?.date), formatOf(found?.timestamp)];
+    const reader = (typed: readonly CsvColumn[], more: Options): string =>
+      `read_csv(${path}, auto_detect = false, columns = ${structOf(typed.map((column) => [column.name, column.type]))}${optionList({ ...options, ...more })})`;
+    const unclear = columns.flatMap((column) => {
+      const isDate = column.type === 'DATE' && given?.date_format === undefined;
+      const isTime = column.type === 'TIMESTAMP' && given?.timestamp_format === undefined;
+      return (isDate || isTime) && isWritten(column.name) ? [{ ...column, format: isDate ? date : timestamp }] : [];
+    });
+    const asTexts = columns.map((column) => ({ name: column.name, type: 'VARCHAR' }));
+    await requireClearDates(session, unclear, reader(asTexts, {}), name);
+    return reader(columns, {
+      ...(date === null ? {} : { dateformat: quoteText(date) }),
+      ...(timestamp === null ? {} : { timestampformat: quoteText(timestamp) }),
+    });
   } catch (error) {
+    if (error instanceof DataProblem) throw error;
     await explain(session, file, name, dialect, options);
     if (/when sniffing file/.test(String(error))) throw csvProblem(error, name, file.path, dialect.delimiter);
     throw error;
