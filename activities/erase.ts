@@ -7,6 +7,7 @@ import type { DataFile, DatasetManifest, SnapshotManifest } from '../src/contrac
 import type { ErasedData, ErasureSlice, ErasureStep, ErasureTally } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { manifestOf } from '../src/domain/dataset-versions.ts';
+import { advanced, begun } from '../src/domain/erasure.ts';
 import { erasureKey } from '../src/domain/ids.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import type { ErasureReport } from '../src/ports/registry/erasures.ts';
@@ -296,10 +297,10 @@ export function createEraseActivities(ports: Ports, { sliceMs = 60_000, page = 5
       }),
 
     /** The log of predictions may take days. What has been replaced before it goes now. */
-    deleteErasedBytes: (request: Request): Promise<null> =>
+    deleteErasedBytes: (request: Request): Promise<ErasureSlice | null> =>
       within(request, async (pass) => {
         await pass.deleteBytes();
-        return null;
+        return { rows: 0, after: null };
       }),
 
     async erasePredictions({ after, ...request }: ErasureStep): Promise<ErasureSlice | null> {
@@ -360,41 +361,30 @@ export function createEraseActivities(ports: Ports, { sliceMs = 60_000, page = 5
       }),
   };
 
-  /** All slices of a step, one after another. */
-  async function whole(
-    step: (input: ErasureStep) => Promise<ErasureSlice | null>,
-    input: Omit<ErasureStep, 'after'>,
-  ): Promise<{ readonly rows: number; readonly unrepeatable: ErasureTally['unrepeatable'] }> {
-    let rows = 0;
-    const unrepeatable: { readonly model: string; readonly run: string }[] = [];
-    for (let after: string | null = null; ; ) {
-      const slice: ErasureSlice | null = await step({ ...input, after });
-      rows += slice?.rows ?? 0;
-      unrepeatable.push(...(slice?.unrepeatable ?? []));
-      after = slice?.after ?? null;
-      if (after === null) return { rows, unrepeatable };
-    }
-  }
+  const sliceOf = {
+    snapshots: steps.eraseSnapshots,
+    predictions: steps.erasePredictions,
+    batches: steps.eraseBatches,
+  };
 
   return {
     ...steps,
 
     /** All steps in one: what workflows asked for before there were steps. */
     async eraseRows(request: Request): Promise<ErasureReport> {
-      const data = await steps.eraseData(request);
-      if (data !== null) {
-        const { idColumn, version, lostVersions } = data;
-        const input = { ...request, idColumn };
-        const snapshots = await whole(steps.eraseSnapshots, input);
-        const predictions = await whole(steps.erasePredictions, input);
-        const batches = await whole(steps.eraseBatches, input);
-        const rows = {
-          ...{ data: data.rows, snapshots: snapshots.rows, predictions: predictions.rows, batches: batches.rows },
-        };
-        const tally = { rows, version, lostVersions, unrepeatable: snapshots.unrepeatable };
-        await steps.finishErasure({ ...request, tally });
-      }
       const { dataset, erasure } = request;
+      const data = await steps.eraseData(request);
+      for (let at = data && begun(erasure, data); at !== null; ) {
+        const { step, idColumn, after, tally } = at;
+        if (step === 'finish') {
+          await steps.finishErasure({ ...request, tally });
+          break;
+        }
+        // Bytes only at the end: an attempt that starts anew would not find what the one before it had in hand.
+        const slice: ErasureSlice | null =
+          step === 'bytes' ? { rows: 0, after: null } : await sliceOf[step]({ ...request, idColumn, after });
+        at = slice && advanced({ ...at, step }, slice);
+      }
       const { report } = required(await registry.erasure(dataset, erasure), `erasure ${erasure} of ${dataset}`);
       if (report === null) throw new Error(`erasure ${erasure} of ${dataset} came to no end`);
       return report;

@@ -59,6 +59,46 @@ async function build(ports: LookupPorts, spec: LookupSpec, version: DatasetVersi
   await deleteSuperseded(ports, digest);
 }
 
+/** What an erasure of the dataset left of a file; null where nothing is left of it. */
+async function leftOf({ registry, store }: LookupPorts, dataset: string, digest: string): Promise<string | null> {
+  for (let wanted = digest; ; ) {
+    const erased = await registry.erasedArtifact(dataset, wanted);
+    if (erased === undefined)
+      return (await store.has(wanted)) || !(await registry.deletedArtifact(wanted)) ? wanted : null;
+    if (erased.replacement === null) return null;
+    wanted = erased.replacement;
+  }
+}
+
+/**
+ * A store that no newer version can take the place of, made again of what erasures have left of its own version: rows that the data has lost must
+ * not be looked up either. Where nothing is left the store goes.
+ */
+async function withoutErased(ports: LookupPorts, spec: LookupSpec): Promise<void> {
+  const { registry, store, engine, surroundings } = ports;
+  const { dataset } = spec;
+  const before = await registry.lookup(lookupDigest(spec));
+  const version = before && (await registry.datasetVersion(dataset, before.datasetVersion));
+  if (before === undefined || version === undefined) return;
+  const own = version.manifest.files.map((file) => file.digest);
+  const left = await Promise.all(own.map((digest) => leftOf(ports, dataset, digest)));
+  if (left.every((digest, index) => digest === own[index])) return;
+  const at = surroundings.now().toISOString();
+  const made = await surroundings.scratch(async (folder) => {
+    const output = join(folder, 'lookup.parquet');
+    const files = await Promise.all(left.filter((digest) => digest !== null).map((digest) => store.pathOf(digest)));
+    if (files.length === 0) return null;
+    const { rows, maxTime } = await engine.buildLookup({ spec, files, output });
+    return { rows, maxTime, digest: (await store.putFile(output)).digest };
+  });
+  if (made?.digest === before.digest) return;
+  if (made === null) await registry.forgetLookup(before.spec, before.datasetVersion);
+  else await registry.replaceLookup({ ...before, ...made, at });
+  const body = { spec: before.spec, datasetVersion: before.datasetVersion, rows: made?.rows ?? null };
+  await registry.recordAudit({ model: `dataset/${dataset}`, action: 'lookup.erased', actor: null, body, at });
+  await store.remove(before.digest);
+}
+
 /**
  * Wants and builds the keyed stores of joins. The wish comes first: a version of the dataset that arrives meanwhile either finds it, or is the
  * one that is read here.
@@ -77,7 +117,7 @@ export async function ensureLookups(ports: LookupPorts, joins: readonly Resolved
 
 export function createLookupActivities(ports: LookupPorts) {
   return {
-    /** Brings the keyed stores of a dataset to its newest version. Idempotent. A store that cannot be made leaves the one before in force. */
+    /** Brings the keyed stores of a dataset to its newest version. Idempotent. A store that cannot be made leaves the one before in force, without what was erased. */
     async refreshLookups({ dataset }: { readonly dataset: string }): Promise<void> {
       const { registry, surroundings } = ports;
       const wanted = await registry.wantedLookups(dataset);
@@ -95,6 +135,7 @@ export function createLookupActivities(ports: LookupPorts) {
               ...{ model: `dataset/${dataset}`, action: 'lookup.failed', actor: null, body },
               at: surroundings.now().toISOString(),
             });
+            await withoutErased(ports, document);
           }
         }
       });

@@ -15,7 +15,8 @@ import {
 import type { DatasetActivities } from '../activities/dataset.ts';
 import type { EraseActivities } from '../activities/erase.ts';
 import type { LookupActivities } from '../activities/lookups.ts';
-import type { DatasetInput } from '../src/contracts/messages.ts';
+import type { DatasetInput, ErasureProgress } from '../src/contracts/messages.ts';
+import { eraseSlice } from './erasure.ts';
 import { dataArrivedSignal, datasetStatusQuery, erasureRequestedSignal } from './messages.ts';
 import { data, quick } from './profiles.ts';
 
@@ -33,8 +34,9 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
   setHandler(dataArrivedSignal, (keys) => {
     for (const key of keys) queue.add(key);
   });
-  /** Taken before arrivals: a person waits for them, and each must see the data at rest. */
+  /** Taken before arrivals: a person waits for them. */
   const erasures = new Set<number>(input.erasures);
+  let erasing: ErasureProgress | null = input.erasing ?? null;
   setHandler(erasureRequestedSignal, (numbers) => {
     for (const number of numbers) erasures.add(number);
   });
@@ -52,16 +54,31 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
     queue.clear();
     for (const key of [...waiting, ...early]) queue.add(key);
   }
-  for (;;) {
-    setCurrentDetails(
-      queue.size === 0 ? 'Waits for the next arrival.' : `Takes in ${[...queue][0]}; ${queue.size - 1} more wait.`,
-    );
-    await condition(() => queue.size > 0 || erasures.size > 0 || workflowInfo().continueAsNewSuggested);
+  /** What histories of releases before slices did. */
+  async function eraseWhole(): Promise<void> {
     for (const erasure of erasures) {
       setCurrentDetails(`Erases the rows of request ${erasure}; ${queue.size} arrivals wait.`);
       await eraseRows.executeWithOptions({ summary: `erasure ${erasure}` }, [{ dataset: input.dataset, erasure }]);
       if (patched('keyed-stores')) await refreshLookups({ dataset: input.dataset });
       erasures.delete(erasure);
+    }
+  }
+  for (;;) {
+    setCurrentDetails(
+      queue.size === 0 ? 'Waits for the next arrival.' : `Takes in ${[...queue][0]}; ${queue.size - 1} more wait.`,
+    );
+    await condition(() => queue.size > 0 || erasures.size > 0 || workflowInfo().continueAsNewSuggested);
+    const erasure = erasing?.erasure ?? [...erasures][0];
+    if (erasure !== undefined && patched('erasure-in-slices')) {
+      setCurrentDetails(
+        `Erases the rows of request ${erasure}${erasing === null ? '' : `: ${erasing.step}`}; ${queue.size} arrivals wait.`,
+      );
+      erasing = await eraseSlice(input.dataset, erasure, erasing);
+      // Keyed stores lose the rows together with the data, not after the log of predictions.
+      if (erasing?.step === 'predictions' && erasing.after === null) await refreshLookups({ dataset: input.dataset });
+      if (erasing === null) erasures.delete(erasure);
+    } else {
+      await eraseWhole();
     }
     const [key] = queue;
     if (key !== undefined) {
@@ -75,6 +92,7 @@ export async function dataset(input: DatasetInput & { readonly queue?: readonly 
       await continueAsNew<typeof dataset>({
         ...{ stateVersion: 1, dataset: input.dataset },
         ...(erasures.size > 0 ? { erasures: [...erasures] } : {}),
+        ...(erasing === null ? {} : { erasing }),
       });
     }
   }

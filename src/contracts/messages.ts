@@ -13,6 +13,8 @@ export interface DatasetInput {
   readonly dataset: string;
   /** Carried over a continue-as-new: erasures that are still to be done. */
   readonly erasures?: readonly number[];
+  /** The one of them that is under way. */
+  readonly erasing?: ErasureProgress;
 }
 /** Signals dataArrived and eventsArrived carry keys of events in the registry: references, not bodies. */
 export type EventKeys = readonly string[];
@@ -56,6 +58,15 @@ export interface ErasureTally {
   readonly version: number | null;
   readonly lostVersions: readonly number[];
   readonly unrepeatable: readonly { readonly model: string; readonly run: string }[];
+}
+
+/** An erasure under way. Its bytes go once no snapshot needs them any more, before the log of predictions, which may take days. */
+export interface ErasureProgress {
+  readonly erasure: number;
+  readonly idColumn: string;
+  readonly step: 'snapshots' | 'bytes' | 'predictions' | 'batches' | 'finish';
+  readonly after: string | null;
+  readonly tally: ErasureTally;
 }
 
 // ---- batch scoring --------------------------------------------------------------------------------------------------

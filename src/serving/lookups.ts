@@ -76,7 +76,9 @@ export function createLookups(
       const known = await stores();
       for (const before of [...known.values()]) {
         const now = await fetchNewest(before.spec);
-        if (now === undefined || now.datasetVersion <= before.datasetVersion) continue;
+        // An erasure makes other bytes of the same version.
+        const isOther = now?.datasetVersion === before.datasetVersion && now.digest !== before.digest;
+        if (now === undefined || (now.datasetVersion <= before.datasetVersion && !isOther)) continue;
         try {
           await cache.path(now.digest);
           known.set(now.spec, now);

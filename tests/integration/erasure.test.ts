@@ -5,6 +5,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { CancelledFailure } from '@temporalio/activity';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -21,8 +22,11 @@ import { createSurroundings } from '../../src/adapters/surroundings.ts';
 import type { SnapshotManifest } from '../../src/contracts/data.ts';
 import { datasetSchema, modelSchema } from '../../src/contracts/documents.ts';
 import { EVENT_TYPES } from '../../src/contracts/events.ts';
+import type { ErasedData, ErasureProgress, ErasureSlice } from '../../src/contracts/messages.ts';
 import { canonicalJson } from '../../src/domain/canonical.ts';
+import { advanced, begun } from '../../src/domain/erasure.ts';
 import { erasureReason, eventKey } from '../../src/domain/ids.ts';
+import type { FindIdsRequest } from '../../src/ports/data.ts';
 import type { ErasureRecord } from '../../src/ports/registry/erasures.ts';
 import type { Registry } from '../../src/ports/registry.ts';
 import { type ArtifactStore, readJson } from '../../src/ports/store.ts';
@@ -168,21 +172,26 @@ async function filesNaming(text: string): Promise<readonly string[]> {
 const rowsOf = async (digest: string): Promise<number> =>
   (await query(`select * from read_parquet('${await presentPath(ports(), digest)}')`)).length;
 
+/** One more file of the log of predictions. */
+async function logged(offset: number, ids: readonly string[]): Promise<void> {
+  const prediction = (id: string) => ({
+    ...{ model: 'm', version: 1, deployment: 1, role: 'champion' as const, requestId: id, row: 0, id, time: at(3) },
+    ...{ source: { x: 1 }, output: [1], latencyMs: 1 },
+  });
+  const { digest } = await store.putFile(await writePredictions(ids.map(prediction), folder));
+  const [startOffset, nextOffset] = [String(offset), String(offset + ids.length)];
+  await registry.commitSinkFile({
+    ...{ topic: 'refit.predictions', partition: 0, startOffset, nextOffset, digest, rows: ids.length, models: ['m'] },
+    ...{ minTime: at(3), maxTime: at(3) },
+  });
+}
+
 /** Two versions of a dataset, predictions and an outcome of a model on it. */
 async function world(): Promise<ErasureRecord> {
   await applied({ people: 'who' });
   await arrive('one', 'a', people(0, 10), 1);
   await arrive('two', 'b', people(10, 20), 2);
-  const prediction = (id: string) => ({
-    ...{ model: 'm', version: 1, deployment: 1, role: 'champion' as const, requestId: id, row: 0, id, time: at(3) },
-    ...{ source: { x: 1 }, output: [1], latencyMs: 1 },
-  });
-  const file = await writePredictions([prediction(PERSON), prediction('person-8')], folder);
-  const { digest } = await store.putFile(file);
-  await registry.commitSinkFile({
-    ...{ topic: 'refit.predictions', partition: 0, startOffset: '0', nextOffset: '2', digest, rows: 2, models: ['m'] },
-    ...{ minTime: at(3), maxTime: at(3) },
-  });
+  await logged(0, [PERSON, 'person-8']);
   const scores = join(folder, 'scores.parquet');
   await query(
     `copy (select 'person-' || i as id, 1.0 as prediction from range(20) t(i)) to '${scores}' (format parquet)`,
@@ -251,6 +260,57 @@ describe('erasure', () => {
     // Asked again, it says the same and does nothing.
     expect(await erase(ports())).toMatchObject({ rows: { data: 1 } });
     expect((await registry.latestDatasetVersion('people'))?.version).toBe(3);
+  });
+
+  it('goes slice by slice over a long log, and each slice can be done again', async () => {
+    await world();
+    for (let offset = 2; offset < 10; offset += 2)
+      await logged(offset, ['person-8', offset === 6 ? PERSON : 'person-9']);
+    const activities = createEraseActivities(ports(), { sliceMs: 0, page: 2 });
+    const request = { dataset: 'people', erasure: 1 };
+    const data: ErasedData | null = await environment().run(activities.eraseData, request);
+    const slices: string[] = [];
+    let progress: ErasureProgress | null = data && begun(1, data);
+    while (progress !== null && progress.step !== 'finish') {
+      const { step, idColumn, after } = progress;
+      slices.push(step);
+      const input = { ...request, idColumn, after };
+      const work = {
+        ...{ snapshots: activities.eraseSnapshots, bytes: activities.deleteErasedBytes },
+        ...{ predictions: activities.erasePredictions, batches: activities.eraseBatches },
+      }[step];
+      const slice: ErasureSlice | null = await environment().run(work, input);
+      // An answer that was lost.
+      expect(await environment().run(work, input)).toMatchObject({ rows: 0, after: slice?.after });
+      progress = slice && advanced({ ...progress, step }, slice);
+    }
+    expect(slices).toEqual(['snapshots', 'bytes', 'predictions', 'predictions', 'predictions', 'batches']);
+    expect(progress?.tally.rows).toEqual({ data: 1, snapshots: 0, predictions: 2, batches: 1 });
+    // Of the log nothing is left until the end.
+    expect(await filesNaming(PERSON)).toHaveLength(1);
+    if (progress) await environment().run(activities.finishErasure, { ...request, tally: progress.tally });
+    await expectErased();
+    expect((await registry.sinkFilesAfter(0, 10)).map(({ file }) => file.rows)).toEqual([1, 2, 2, 1, 2]);
+    // Over is over.
+    expect(await environment().run(activities.eraseData, request)).toBeNull();
+  });
+
+  it('stops where Temporal has given the attempt up, for another one does its work', async () => {
+    await world();
+    const cancelled = environment();
+    const given = {
+      ...ports(),
+      engine: {
+        ...engine,
+        async findIds(request: FindIdsRequest) {
+          cancelled.cancel();
+          return engine.findIds(request);
+        },
+      },
+    };
+    const request = { dataset: 'people', erasure: 1 };
+    await expect(cancelled.run(createEraseActivities(given).eraseData, request)).rejects.toThrow(CancelledFailure);
+    expect((await registry.latestDatasetVersion('people'))?.version).toBe(2);
   });
 
   for (const effect of EFFECTS)

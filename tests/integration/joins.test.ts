@@ -2,11 +2,12 @@
  * A join from the document to an answer: pinned in the snapshot, made a keyed store with each version of the joined dataset, followed by the
  * inference server, and the same values throughout. Real registries, a real store and a real server.
  */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createEraseActivities } from '../../activities/erase.ts';
 import { createEvaluateActivities } from '../../activities/evaluate.ts';
 import { endedByData } from '../../activities/failures.ts';
 import { createLookupActivities } from '../../activities/lookups.ts';
@@ -55,6 +56,12 @@ beforeAll(async () => {
   store = await openStore(`file://${join(folder, 'artifacts')}`);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
 
 const weatherAt = (station: string, minute: number, temp: number): object => ({ station, seen: time(minute), temp });
 /** Every half hour, warmer by one degree each. */
@@ -388,6 +395,40 @@ describe.each(BACKENDS)('a joined dataset (registry on %s)', (backend) => {
     // The next run takes it as it is now, and a repetition of the first one is told the same.
     await registered(await snapshotOf('second'));
     await expect(registered(await snapshotOf('third', made.run))).rejects.toMatchObject({ type: 'DataRefused' });
+  }, 60_000);
+
+  it('loses what is erased also from a store that no newer version can take the place of, and so do the servers', async () => {
+    const made = await snapshotOf('first');
+    const version = await registered(made);
+    const [spec = ''] = (await opened.registry.wantedLookups('weather')).map((one) => one.spec);
+    const before = await opened.registry.lookup(spec);
+    const cacheFolder = await mkdtemp(join(folder, 'cache-'));
+    const served = await serve(version.version, cacheFolder);
+    const copy = (digest = ''): string => join(cacheFolder, 'files', digest);
+    const late = [{ origin: 'JFK', planned: time(1_230) }];
+    expect(await served.ask(late)).toEqual([39]);
+    // From now on a number with decimals: no store can be made of it.
+    await publish('weather', 2, [{ ...weatherAt('LGA', 1_200, 7), temp: 7.5 }], 'seen');
+    await run(createLookupActivities(ports).refreshLookups, { dataset: 'weather' });
+    expect(await opened.registry.lookup(spec)).toEqual(before);
+    await opened.registry.apply({
+      ...{ datasets: [{ ...WEATHER, id: 'station' }], models: [], policies: [], projectDigest: digestOf('p') },
+      ...{ root: '/p', gitCommit: null, actor: 'olga', at: at(3) },
+    });
+    const asked = { dataset: 'weather', requestKey: 'r', ids: ['JFK'], actor: 'olga', reason: null, at: at(4) };
+    const { erasure } = await opened.registry.requestErasure(asked);
+    await run(createEraseActivities(ports).eraseRows, { dataset: 'weather', erasure });
+    await run(createLookupActivities(ports).refreshLookups, { dataset: 'weather' });
+    const after = await opened.registry.lookup(spec);
+    expect(after).toMatchObject({ datasetVersion: 1 });
+    expect(after?.rows).toBeLessThan(before?.rows ?? 0);
+    expect(await store.has(before?.digest ?? '')).toBe(false);
+    await until(async () => !(await isThere(copy(before?.digest))), 'the server has forgotten the store');
+    expect(await isThere(copy(after?.digest))).toBe(true);
+    // Made again of the same rows it is the same.
+    await run(createLookupActivities(ports).refreshLookups, { dataset: 'weather' });
+    expect(await opened.registry.lookup(spec)).toEqual(after);
+    expect(await store.has(after?.digest ?? '')).toBe(true);
   }, 60_000);
 
   it('keeps the store before where a newer version cannot be joined, and says so', async () => {

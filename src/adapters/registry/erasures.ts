@@ -106,6 +106,13 @@ async function deleteArtifact(db: Session, { digest, replacement, reason, at }: 
   );
 }
 
+const deletedArtifact = (row: Row): DeletedArtifact => ({
+  digest: text(row, 'digest'),
+  replacement: textOrNull(row, 'replacement'),
+  reason: text(row, 'reason'),
+  at: text(row, 'at'),
+});
+
 interface LabelsBody {
   readonly data?: { readonly labels?: readonly { readonly id: string }[] };
 }
@@ -337,15 +344,14 @@ export function createErasures(db: Database): ErasureRegistry {
           'SELECT * FROM deleted_artifacts WHERE digest = ? ORDER BY replacement IS NULL, at DESC, reason LIMIT 1',
           digest,
         );
-        return (
-          row && {
-            digest,
-            replacement: textOrNull(row, 'replacement'),
-            reason: text(row, 'reason'),
-            at: text(row, 'at'),
-          }
-        );
+        return row && deletedArtifact(row);
       }),
+    erasedArtifact: (dataset, digest) =>
+      db.read(async (tx) =>
+        (await tx.all('SELECT * FROM deleted_artifacts WHERE digest = ? ORDER BY at DESC, reason', digest))
+          .map(deletedArtifact)
+          .find(({ reason }) => datasetOfReason(reason) === dataset),
+      ),
     deletedFor: (reason) =>
       db.read(async (tx) =>
         (await tx.all('SELECT digest FROM deleted_artifacts WHERE reason = ? ORDER BY digest', reason)).map((row) =>

@@ -46,6 +46,13 @@ export function createLookups(db: Database): LookupRegistry {
         const rows = await tx.all(`SELECT * FROM lookups WHERE spec = ? AND dataset_version < ${newest}`, spec, spec);
         return rows.map(lookupRecord);
       }),
+    replaceLookup: ({ spec, datasetVersion, digest, rows, maxTime, at }) =>
+      db.transaction(async (tx) => {
+        await tx.run(
+          'UPDATE lookups SET digest = ?, rows = ?, max_time = ?, at = ? WHERE spec = ? AND dataset_version = ?',
+          ...[digest, rows, maxTime, at, spec, datasetVersion],
+        );
+      }),
     forgetLookup: (spec, datasetVersion) =>
       db.transaction(async (tx) => {
         await tx.run('DELETE FROM lookups WHERE spec = ? AND dataset_version = ?', spec, datasetVersion);

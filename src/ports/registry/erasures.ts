@@ -105,6 +105,8 @@ export interface ErasureRegistry {
   deleteArtifact(artifact: DeletedArtifact): Promise<void>;
   /** Of several reasons the newest that says what took its place. */
   deletedArtifact(digest: string): Promise<DeletedArtifact | undefined>;
+  /** What the newest erasure of this dataset made of it; undefined where none touched it. */
+  erasedArtifact(dataset: string, digest: string): Promise<DeletedArtifact | undefined>;
   /** Digests of what was deleted for this reason. */
   deletedFor(reason: string): Promise<readonly string[]>;
   /** Those that a version of another dataset has as a file or as its profile, and that no erasure of that dataset took out. */

@@ -24,5 +24,7 @@ export interface LookupRegistry {
   lookup(spec: string): Promise<LookupRecord | undefined>;
   /** Those before the newest. */
   supersededLookups(spec: string): Promise<readonly LookupRecord[]>;
+  /** For erasure: other bytes for the same version. */
+  replaceLookup(record: LookupRecord): Promise<void>;
   forgetLookup(spec: string, datasetVersion: number): Promise<void>;
 }
