@@ -1,7 +1,4 @@
 /** Ingestion: bytes are copied into the store, checked as far as no label is needed, and become one version for each event. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DataFile, DataProfile, DatasetManifest, SourceColumn } from '../src/contracts/data.ts';
 import type { DatasetDocument } from '../src/contracts/documents.ts';
@@ -32,12 +29,6 @@ function formatOf(uri: string, given: DataFormat | undefined): DataFormat {
     'format',
     `${uri}: the format cannot be told from the name (${FORMAT_ENDINGS}); give the event a format (${DATA_FORMATS.join(', ')})`,
   );
-}
-
-async function digestOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) hash.update(chunk);
-  return hash.digest('hex');
 }
 
 /** A file of the arrival, converted into scratch. The store gets it once nothing is said against it: what is refused leaves nothing there. */
@@ -101,8 +92,7 @@ export function createDatasetActivities({ registry, store, engine, messenger, su
       ...(fetched.columns === undefined ? {} : { columns: fetched.columns }),
     });
     const file: DataFile = {
-      digest: await digestOf(output),
-      bytes: (await stat(output)).size,
+      ...(await store.nameOf(output)),
       rows: converted.rows,
       partition: arrived.partition ?? `${key}#${index}`,
       uri,

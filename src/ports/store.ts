@@ -1,9 +1,16 @@
+export interface StoredFile {
+  readonly digest: string;
+  readonly bytes: number;
+}
+
 /** Content-addressed artifact store: bytes go in, a sha256 digest comes out; what comes back is verified against it. */
 export interface ArtifactStore {
   /** Stores bytes. Idempotent: the same bytes give the same digest, visible only when complete and synced. */
   putBytes(bytes: Uint8Array): Promise<string>;
   /** Stores a file by copying it; streams, so that memory stays bounded. */
-  putFile(path: string): Promise<{ readonly digest: string; readonly bytes: number }>;
+  putFile(path: string): Promise<StoredFile>;
+  /** What `putFile` would answer; nothing is stored. */
+  nameOf(path: string): Promise<StoredFile>;
   /**
    * A local path of the verified bytes, read-only to the caller.
    * @throws ArtifactMissing, ArtifactCorrupt

@@ -6,7 +6,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ArtifactCorrupt, ArtifactMissing, type ArtifactStore } from '../../ports/store.ts';
+import { ArtifactCorrupt, ArtifactMissing, type ArtifactStore, type StoredFile } from '../../ports/store.ts';
 import { pathOfFileUrl } from '../file-url.ts';
 
 /** The store itself cannot be used: the message says which folder, and what to do. */
@@ -38,10 +38,14 @@ async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
   }
 }
 
-async function digestOfFile(path: string): Promise<string> {
+export async function nameOfFile(path: string): Promise<StoredFile> {
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) hash.update(chunk);
-  return hash.digest('hex');
+  let bytes = 0;
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    bytes += chunk.length;
+  }
+  return { digest: hash.digest('hex'), bytes };
 }
 
 export class DirectoryStore implements ArtifactStore {
@@ -62,7 +66,11 @@ export class DirectoryStore implements ArtifactStore {
     });
   }
 
-  async putFile(path: string): Promise<{ readonly digest: string; readonly bytes: number }> {
+  nameOf(path: string): Promise<StoredFile> {
+    return nameOfFile(path);
+  }
+
+  async putFile(path: string): Promise<StoredFile> {
     // Opened outside of what names the store in its errors: that the source is missing is no fault of the store.
     const source = await open(path, 'r');
     try {
@@ -91,7 +99,7 @@ export class DirectoryStore implements ArtifactStore {
     const identity = await this.#identity(digest);
     if (identity === undefined) throw new ArtifactMissing(digest);
     if (this.#verified.get(digest) === identity) return path;
-    const found = await digestOfFile(path);
+    const { digest: found } = await nameOfFile(path);
     if (found !== digest) throw new ArtifactCorrupt(digest, found);
     this.#verified.set(digest, identity);
     return path;

@@ -3,15 +3,14 @@
  * they are complete; a write is conditional, so that what is there is never replaced by a second writer. Reads are verified, by way of a cache.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ArtifactCorrupt, ArtifactMissing, type ArtifactStore } from '../../ports/store.ts';
+import { ArtifactCorrupt, ArtifactMissing, type ArtifactStore, type StoredFile } from '../../ports/store.ts';
 import { type S3Client, S3Error } from '../s3/client.ts';
 import { StoreCache } from './cache.ts';
-import { DirectoryStore, StoreError } from './directory.ts';
+import { DirectoryStore, nameOfFile, StoreError } from './directory.ts';
 
 const DIGEST = /^[0-9a-f]{64}$/;
 /** What a download that was cut off by a kill left behind is cleared when a part starts. */
@@ -63,15 +62,13 @@ class S3Store implements ArtifactStore {
     return digest;
   }
 
-  async putFile(path: string): Promise<{ readonly digest: string; readonly bytes: number }> {
+  nameOf(path: string): Promise<StoredFile> {
+    return nameOfFile(path);
+  }
+
+  async putFile(path: string): Promise<StoredFile> {
     if ((await stat(path)).isDirectory()) throw new StoreError(`${path} is a folder; only files can be stored`);
-    const hash = createHash('sha256');
-    let bytes = 0;
-    for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
-      hash.update(chunk);
-      bytes += chunk.length;
-    }
-    const digest = hash.digest('hex');
+    const { digest, bytes } = await nameOfFile(path);
     const { client, bucket } = this.options;
     const file = { path, bytes, digest };
     await this.#put(digest, bytes, (create) => client.putFile(bucket, this.#key(digest), file, create));
