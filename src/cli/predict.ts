@@ -17,7 +17,12 @@ const ROWS = 1_000;
 interface Input {
   readonly name: string;
   readonly datatype: string;
-  readonly parameters?: { readonly optional?: boolean };
+  readonly parameters: {
+    /** Left out for an id that only names the row. */
+    readonly type?: ColumnType;
+    readonly id?: boolean;
+    readonly optional?: boolean;
+  };
 }
 interface Metadata {
   readonly inputs: readonly Input[];
@@ -41,13 +46,10 @@ export interface Predicted {
   readonly probabilities?: Readonly<Record<string, number>>;
 }
 
-/** Column types of a file that can be said in a datatype. */
-const FITS: Readonly<Record<string, readonly ColumnType[]>> = {
-  FP64: ['float64', 'int64'],
-  INT64: ['int64'],
-  BOOL: ['bool'],
-  BYTES: ['string', 'timestamp'],
-};
+/** Whether a column of a file is what the model takes. A time for a text is not: training had other texts than we would send. */
+const fits = (found: ColumnType, taken: ColumnType | undefined): boolean =>
+  // An id is whatever names the row.
+  taken === undefined || found === taken || (found === 'int64' && taken === 'float64');
 
 async function call<T>(url: string, body?: string): Promise<T> {
   let response: Response;
@@ -76,11 +78,10 @@ function inputsOf(metadata: Metadata, columns: readonly SourceColumn[], file: st
   const problems: string[] = [];
   const inputs = metadata.inputs.filter(({ name, datatype, parameters }) => {
     const type = columns.find((column) => column.name === name)?.type;
-    if (type === undefined && parameters?.optional === true) return false;
+    if (type === undefined && parameters.optional === true) return false;
     if (type === undefined) problems.push(`column ${name} (${datatype}) is missing`);
-    // An id is whatever names the row.
-    else if (parameters?.optional !== true && !FITS[datatype]?.includes(type))
-      problems.push(`column ${name} is ${type}, the model takes ${datatype}`);
+    else if (!fits(type, parameters.type))
+      problems.push(`column ${name} is ${type}, the model takes ${parameters.type} (${datatype})`);
     return true;
   });
   if (problems.length > 0) throw new CliError(EXIT.usage, `${file}: ${problems.join('; ')}`);
@@ -88,8 +89,10 @@ function inputsOf(metadata: Metadata, columns: readonly SourceColumn[], file: st
 }
 
 /** A column as a request says it: whole numbers as texts, since JSON numbers are not exact. */
-function item({ name }: Input, columns: readonly SourceColumn[]): string {
+function item({ name, parameters }: Input, columns: readonly SourceColumn[]): string {
   const column = quoteName(name);
+  // As the id of the same row in the data reads, once that arrives.
+  if (parameters.type === undefined) return `CAST(${column} AS VARCHAR) AS ${column}`;
   const type = columns.find((one) => one.name === name)?.type;
   if (type === 'timestamp') return `${isoOf(column)} AS ${column}`;
   if (type === 'int64') return `CAST(${column} AS VARCHAR) AS ${column}`;
@@ -116,10 +119,16 @@ export async function predictFile({ model, file, url, onRows }: PredictRequest):
   const folder = await mkdtemp(join(tmpdir(), 'refit-predict-'));
   try {
     const rows = join(folder, 'rows.parquet');
-    const converted = await createDataEngine().convert({ path: file, format, timeColumn: null, output: rows });
+    const taken = (wanted: ColumnType): readonly string[] =>
+      metadata.inputs.flatMap(({ name, parameters: { type = 'string' } }) => (type === wanted ? [name] : []));
+    const converted = await createDataEngine().convert({
+      ...{ path: file, format, timeColumn: null, output: rows },
+      // Digits or dates alone do not tell that a column holds texts, nor floats that it holds whole numbers; the model does.
+      ...{ texts: taken('string'), integers: taken('int64') },
+    });
     const inputs = inputsOf(metadata, converted.columns, file);
     const classes = metadata.outputs[0]?.parameters?.classes?.split(',');
-    const id = inputs.find(({ parameters }) => parameters?.optional === true)?.name;
+    const id = inputs.find(({ parameters }) => parameters.id === true)?.name;
     await withSession({ files: [rows] }, async (session) => {
       for (let from = 0; from < converted.rows; from += ROWS) {
         const items = inputs.map((input) => item(input, converted.columns)).join(', ');

@@ -66,17 +66,26 @@ function metadataOf(
   const used = lookups
     .filter(({ spec }) => specs.has(spec))
     .map(({ dataset, datasetVersion }) => [`lookup_${dataset}`, datasetVersion] as const);
-  const id =
-    manifest.idColumn === null
+  const { idColumn } = manifest;
+  // Where features or keys read the id, callers send it once, as these take it.
+  const ownId =
+    idColumn === null || inputs.some(({ name }) => name === idColumn)
       ? []
-      : [{ name: manifest.idColumn, datatype: 'BYTES', shape: [-1], parameters: { optional: true } }];
+      : [{ name: idColumn, datatype: 'BYTES', shape: [-1], parameters: { id: true, optional: true } }];
   return {
     name: model,
     versions,
     platform: 'refit_onnx',
     // What joins look up, and from which version of the dataset it is.
     ...(used.length === 0 ? {} : { parameters: Object.fromEntries(used) }),
-    inputs: [...inputs.map(({ name, type }) => ({ name, datatype: DATATYPES[type][0], shape: [-1] })), ...id],
+    inputs: [
+      ...inputs.map(({ name, type }) => ({
+        ...{ name, datatype: DATATYPES[type][0], shape: [-1] },
+        // Texts and times are both BYTES.
+        parameters: { type, ...(name === idColumn ? { id: true } : {}) },
+      })),
+      ...ownId,
+    ],
     outputs: [
       {
         name: isRegression ? 'prediction' : 'probabilities',
