@@ -64,6 +64,43 @@ describe('refit data check', () => {
   );
 
   it(
+    'reads other datasets by their own documents, as ingestion does',
+    async () => {
+      const at = join(folder, 'own-documents');
+      await mkdir(at, { recursive: true });
+      await writeFile(
+        join(at, 'refit.yaml'),
+        [
+          '{ apiVersion: refit.dev/v1, kind: Dataset, name: rides, id: ride, time: start, csv: { delimiter: "," }, columns: { zip: string } }',
+          '---',
+          '{ apiVersion: refit.dev/v1, kind: Dataset, name: weather, time: seen, csv: { delimiter: ";", decimal: "," }, columns: { zip: string, note: ignored } }',
+          '---',
+          '{ apiVersion: refit.dev/v1, kind: Model, name: length, task: regression, dataset: rides, label: { sql: minutes }, features: [weather_temp, distance], ' +
+            'joins: [{ dataset: weather, keys: { zip: zip }, columns: [temp], max_age: 2h }], training: { trainer: sklearn } }',
+        ].join('\n'),
+      );
+      const time = (index: number): string => new Date(Date.UTC(2024, 0, 1) + index * 600_000).toISOString();
+      const rows = Array.from({ length: 100 }, (_, index) => index);
+      const [rides, weather] = [join(folder, 'own-rides.csv'), join(folder, 'own-weather.csv')];
+      await writeFile(
+        rides,
+        [
+          'ride,zip,start,distance,minutes',
+          ...rows.map((index) => `r${index},00501,${time(index)},${(index * 37) % 91},${(index * 7_919) % 101}`),
+        ].join('\n'),
+      );
+      await writeFile(
+        weather,
+        ['zip;seen;temp', ...rows.map((index) => `00501;${time(index)};${index % 17},5`)].join('\n'),
+      );
+      const ended = await check(at, rides, '--dataset', 'rides', '--other', `weather=${weather}`, '--json');
+      expect(ended.stderr).toBe('');
+      expect(JSON.parse(ended.stdout)).toMatchObject({ rejected: false, models: [{ model: 'length', failures: [] }] });
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
     'joins the files of other datasets, and says which are missing',
     async () => {
       const at = join(folder, 'joined');

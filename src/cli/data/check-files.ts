@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { judgeArrival } from '../../../activities/arrival.ts';
 import { createDataEngine } from '../../adapters/duckdb/engine.ts';
 import type { CheckFailure, DataProfile, SourceColumn } from '../../contracts/data.ts';
-import type { DatasetDocument } from '../../contracts/documents.ts';
+import { API_VERSION, type DatasetDocument, datasetSchema } from '../../contracts/documents.ts';
 import { durationMs } from '../../contracts/duration.ts';
 import { dataWindow, inWindow } from '../../domain/dataset.ts';
 import { FORMAT_ENDINGS, formatOfName } from '../../domain/formats.ts';
@@ -118,13 +118,18 @@ interface Judged {
   readonly others: ReadonlyMap<string, readonly string[]>;
 }
 
+/** How ingestion would read files of another dataset: by its own document, where the project has it. */
+const documentOf = ({ datasets }: LocalProject, name: string): DatasetDocument =>
+  datasets.find((one) => one.name === name) ?? datasetSchema.parse({ apiVersion: API_VERSION, kind: 'Dataset', name });
+
 async function judged(
   engine: DataEngine,
+  project: LocalProject,
   dataset: DatasetDocument,
   request: CheckFilesRequest,
   scratch: string,
 ): Promise<Judged> {
-  let taken = 0;
+  let count = 0;
   const takeAll = async (
     uris: readonly string[],
     of: DatasetDocument,
@@ -132,8 +137,8 @@ async function judged(
   ): Promise<Taken[]> => {
     const files: Taken[] = [];
     for (const uri of uris) {
-      taken += 1;
-      files.push(await take(engine, of, uri, request.cwd, join(scratch, `${taken}.parquet`), schema));
+      count += 1;
+      files.push(await take(engine, of, uri, request.cwd, join(scratch, `${count}.parquet`), schema));
     }
     return files;
   };
@@ -148,11 +153,12 @@ async function judged(
       ),
       kept: old.map(({ path, uri }) => ({ path, partition: uri })),
     };
-    const others = new Map<string, string[]>();
+    const taken = new Map<string, Taken[]>();
     for (const { dataset: name, uri } of request.others) {
-      const [file] = await takeAll([uri], { ...dataset, name, id: undefined, time: undefined });
-      if (file) others.set(name, [...(others.get(name) ?? []), file.path]);
+      const earlier = taken.get(name) ?? [];
+      taken.set(name, [...earlier, ...(await takeAll([uri], documentOf(project, name), earlier[0]?.columns))]);
     }
+    const others = new Map([...taken].map(([name, files]) => [name, files.map(({ path }) => path)]));
     const files = await takeAll(request.uris, dataset, known ?? undefined);
     const arrival = { document: dataset, files, before, others, arrivedAt: new Date().toISOString() };
     return { files, others, ...(await judgeArrival(engine, arrival)) };
@@ -168,7 +174,7 @@ export async function checkFiles(request: CheckFilesRequest): Promise<DataReport
   const engine = createDataEngine();
   const scratch = await mkdtemp(join(tmpdir(), 'refit-data-check-'));
   try {
-    const { files, columns, failures, others } = await judged(engine, dataset, request, scratch);
+    const { files, columns, failures, others } = await judged(engine, project, dataset, request, scratch);
     const passes = !blocks(failures);
     const paths = files.map(({ path }) => path);
     const profile = passes ? await engine.profile(paths, columns) : null;

@@ -16,6 +16,7 @@ import type { Metric } from '../../contracts/values.ts';
 import { dataWindow, inWindow } from '../../domain/dataset.ts';
 import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../../domain/formats.ts';
 import type { Reign } from '../../domain/policy-report.ts';
+import { readingOf } from '../../domain/schema.ts';
 import { metricValue } from '../../domain/statistics/metrics.ts';
 import { defaultMetric } from '../../domain/statistics/scored.ts';
 import { DataProblem, type SnapshotFiles, type SnapshotRequest } from '../../ports/data.ts';
@@ -117,6 +118,7 @@ export class PolicyTrainer {
       ...{ path: fileURLToPath(uri), format, output: path },
       timeColumn: dataset.time ?? null,
       name: fileNameOf(uri),
+      ...readingOf(dataset, undefined),
       ...(dataset.csv === undefined ? {} : { csv: dataset.csv }),
     });
     return { path, minTime, maxTime };
