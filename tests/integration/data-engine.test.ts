@@ -3,8 +3,11 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { endedByData } from '../../activities/failures.ts';
+import type { Ports } from '../../activities/ports.ts';
+import { createSweepActivities } from '../../activities/sweep.ts';
 import { createDriftDetector } from '../../src/adapters/drift.ts';
 import { createDataEngine } from '../../src/adapters/duckdb/engine.ts';
 import { createFeatureEngine } from '../../src/adapters/duckdb/feature-engine.ts';
@@ -685,5 +688,36 @@ describe('drift', () => {
     expect(report).toMatchObject({ rows: 799, labelled: 559, performance: 1 });
     expect(report.features).toMatchObject([{ name: 'tenth', drifted: true }]);
     expect(report.features[0]?.score).toBeGreaterThan(0.8);
+  });
+
+  it('has outcomes under the ids that were logged, whatever they look like', async () => {
+    const outcomes = [
+      ['0042', '1'],
+      ['2013-01-01', 'true'],
+      ['A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', '"late"'],
+    ] as const;
+    for (const given of [outcomes, outcomes.slice(1, 2), outcomes.slice(2)]) {
+      let known: unknown;
+      const empty = new TextEncoder().encode('{}');
+      const { sweepWindow } = createSweepActivities({
+        engine,
+        registry: {
+          model: async () => ({ document: { monitoring: { window: '1h', performance: {} }, retraining: {} } }),
+          champion: async () => ({ model: 'm', metric: { name: 'rmse' } }),
+          labels: async () => given.map(([id, label]) => ({ id, label })),
+          ...{ sinkFiles: async () => [], sweeps: async () => [], recordSweep: async (sweep: unknown) => sweep },
+        },
+        store: { getBytes: async () => empty, pathOf: async () => '' },
+        drift: {
+          async detect({ labels }: { labels: string }) {
+            known = await read(labels);
+            return { rows: 0, labelled: 0, features: [], performance: null };
+          },
+        },
+        surroundings: { now: () => new Date(), scratch: (work: (into: string) => unknown) => work(folder) },
+      } as unknown as Ports);
+      await new MockActivityEnvironment().run(sweepWindow, { model: 'm', windowEndMs: 7_200_000 });
+      expect(known).toEqual(given.map(([id, label]) => ({ id, label })));
+    }
   });
 });

@@ -151,6 +151,7 @@ describe('dates and texts are never guessed', () => {
   });
 
   it('the document says how they are written', async () => {
+    await expect(column(unclear, { date_format: '%d/%m/%Y %Q' })).rejects.toThrow(/x\.csv cannot be read as csv: .*%Q/);
     expect(await column(unclear, { date_format: '%m/%d/%Y' })).toEqual({
       type: 'timestamp',
       values: ['2024-03-04T00:00:00.000Z', '2024-01-02T00:00:00.000Z'],
@@ -182,6 +183,11 @@ describe('dates and texts are never guessed', () => {
     const { columns, values } = await convert(line, 'jsonl', undefined, { texts: ['CODE'] });
     expect(values).toEqual([{ ...row, at: '2024-03-04T08:00:00.000Z', date: '2024-03-04T00:00:00.000Z' }]);
     expect(columns.flatMap(({ name, type }) => (type === 'timestamp' ? [name] : []))).toEqual(['at', 'date']);
+    for (const at of [2, '2024-03-04'])
+      await expect(convert(`${JSON.stringify({ a: 1, A: at })}\n`, 'jsonl')).rejects.toThrow(
+        /column a of x\.csv is there twice/i,
+      );
+    expect((await convert('{"a":1,"a_1":"2024-03-04"}\n', 'jsonl')).columns).toHaveLength(2);
     // A number is no text.
     const numbers = await convert('{"code":7,"id":"2024-03-04"}\n', 'jsonl', undefined, { texts: ['code', 'id'] });
     expect(numbers.columns.map(({ type }) => type)).toEqual(['int64', 'string']);

@@ -82,6 +82,7 @@ describe('a dataset', () => {
     expect(inWindow(times('2026-01-31T00:00:00.001Z', '2026-02-01T00:00:00Z'), window)).toBe(false);
     expect(inWindow(times('2026-01-31T00:00:00.000Z', '2026-02-01T00:00:00Z'), window)).toBe(true);
     expect(inWindow(times(null, null), window)).toBe(true);
+    expect(inWindow(times('2026-01-02T00:00:00Z', '10000-01-01T00:00:00Z'), window)).toBe(true);
   });
 
   it('has all rows in a window without a length, also those before 1970', () => {

@@ -201,6 +201,22 @@ const TIMES_READ = /^(DATE|TIMESTAMP.*)$/;
 const isoTime = (name: string): string =>
   `${name} IS NULL OR (regexp_matches(${name}, '^[0-9]{4}-[0-9]{2}-[0-9]{2}') AND TRY_CAST(${name} AS TIMESTAMPTZ) IS NOT NULL)`;
 
+/** Keys that differ in upper and lower case only: DuckDB gives the second another name, such as A_1, which no line has. @throws DataProblem */
+async function requireDistinctKeys(session: Session, source: Source, columns: readonly Column[]): Promise<void> {
+  const names = setOf(columns.map(({ name }) => name));
+  for (const { name } of columns) {
+    const [, first] = /^(.+)_\d+$/.exec(name) ?? [];
+    if (first === undefined || !names.has(first.toLowerCase())) continue;
+    const asked = { ...source, reader: jsonReader(source.path, [{ name, sqlType: 'VARCHAR' }]) };
+    if ((await isEmptyColumn(session, asked, name)) && !(await isEmptyColumn(session, source, name)))
+      throw new DataProblem(
+        'column_name',
+        `column ${first} of ${source.name} is there twice (upper and lower case are the same)`,
+        first,
+      );
+  }
+}
+
 /**
  * Texts of JSON are times where all of a column are ISO 8601 and the dataset does not have it as a text. Any other text stays what it is:
  * read as a UUID it would come back in lower case, read as a date an id would get a time of day.
@@ -212,6 +228,7 @@ async function jsonSource(
 ): Promise<Source> {
   const detected = { ...about, reader: jsonReader(about.path, undefined) };
   const columns = await describe(session, detected);
+  await requireDistinctKeys(session, detected, columns);
   const read = columns.filter(({ sqlType }) => TEXTS_READ.test(sqlType));
   if (read.length === 0) return detected;
   const plain = jsonReader(
