@@ -376,7 +376,12 @@ describe('erasure', () => {
     for (const { digest } of copies?.files ?? []) await store.pathOf(digest);
     // A release before this one took the profile, too: then there is none to compare with.
     const profile = copies?.profile ?? '';
-    await registry.deleteArtifact({ digest: profile, replacement: null, reason: erasureReason('people', 2), at: at(6) });
+    await registry.deleteArtifact({
+      digest: profile,
+      replacement: null,
+      reason: erasureReason('people', 2),
+      at: at(6),
+    });
     await store.remove(profile);
     await arrive('yet-more', 'c', people(20, 30), 4, { dataset: 'copies' });
   });
@@ -549,6 +554,14 @@ describe('erasure', () => {
       const predictions = await twoRuns();
       const cut = failing(registry, 'deleteArtifact', 'after', { left });
       await expect(erase({ ...ports(), registry: cut })).rejects.toThrow('cut off');
+      await erase(ports());
+      await expectAligned(predictions);
+    });
+
+    it.each([0, 1, 2, 3])('cut off after removal %d of five and tried again, comes to the same end', async (left) => {
+      const predictions = await twoRuns();
+      const cut = failing(store, 'remove', 'after', { left });
+      await expect(erase({ ...ports(), store: cut })).rejects.toThrow('cut off');
       await erase(ports());
       await expectAligned(predictions);
     });
