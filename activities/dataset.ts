@@ -1,4 +1,4 @@
-/** Ingestion: bytes are copied into the store, checked as far as no label is needed, and become one version for each event. */
+/** Ingestion: what arrives is read, checked as far as no label is needed, copied into the store, and becomes one version for each event. */
 import { join } from 'node:path';
 import type { DataFile, DataProfile, DatasetManifest, SourceColumn } from '../src/contracts/data.ts';
 import type { DatasetDocument } from '../src/contracts/documents.ts';
