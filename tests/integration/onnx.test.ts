@@ -256,6 +256,13 @@ describe('evaluation', () => {
     expect(comparison?.difference).toBeCloseTo((comparison?.challenger ?? 0) - (comparison?.champion ?? 0), 12);
   });
 
+  it('compares with a champion from before a column was widened', async () => {
+    const trained = "SELECT 'id' || i AS __id, NULL::TIMESTAMP AS __time FROM range(2000, 2500) t(i)";
+    const testSource = await writeParquet('widened', 'SELECT (i % 17) + 0.25 AS raw FROM range(2000, 4000) t(i)');
+    const { comparison } = await evaluator.evaluate(await request({ testSource, champion: await champion(trained) }));
+    expect(comparison).toMatchObject({ rows: 1_500, championVersion: 3 });
+  });
+
   it('goes by time where rows have no id', async () => {
     const trained = "SELECT NULL::VARCHAR AS __id, TIMESTAMP '2024-01-01' + to_hours(2999) AS __time";
     const { evaluation } = await evaluator.evaluate(await request({ champion: await champion(trained) }));

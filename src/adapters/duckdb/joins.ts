@@ -2,7 +2,7 @@
  * Point-in-time joins as DuckDB's ASOF joins: one text for the snapshot, a batch, a champion's evaluation and a request. What differs is
  * only where the right side comes from: files of a dataset version, or the keyed store that was made of them.
  */
-import type { ResolvedJoin } from '../../contracts/data.ts';
+import type { ResolvedJoin, SourceColumn } from '../../contracts/data.ts';
 import type { LookupSpec } from '../../domain/joins.ts';
 import { lookupSpec } from '../../domain/joins.ts';
 import type { JoinInput, LookupFile, LookupRequest } from '../../ports/data.ts';
@@ -19,16 +19,24 @@ const tableName = (index: number): string => `__right_${index}`;
 export const foundName = (index: number): string => `__found_${index}`;
 const milliseconds = (count: number): string => `to_microseconds(${count} * 1000::BIGINT)`;
 
+/** How files become a relation with these columns in their types. */
+type Reading = (session: Session, files: readonly string[], columns: readonly SourceColumn[]) => Promise<string>;
+/** A column may have come with a later file than those in reach: then it is null. */
+const fitting: Reading = (session, files, columns) => fittingRelation(session, files, columns, { known: columns });
+
 /**
  * The right side: keys k0 …, time t, columns c0 …. Of rows with the same keys and time the last one counts, as it came last. Rows without a
  * key or a time can never match.
  */
-async function rightSide(session: Session, spec: LookupSpec, files: readonly string[]): Promise<string> {
+async function rightSide(
+  session: Session,
+  spec: LookupSpec,
+  files: readonly string[],
+  relationOf: Reading = fitting,
+): Promise<string> {
   const read = [...spec.keys, { name: spec.time, type: 'timestamp' as const }, ...spec.columns];
   // Columns may have come with a later file: before that they are null.
-  const relation = await fittingRelation(session, files, [...new Map(read.map((one) => [one.name, one])).values()], {
-    known: read,
-  });
+  const relation = await relationOf(session, files, [...new Map(read.map((one) => [one.name, one])).values()]);
   const keys = spec.keys.map(({ name, type }, index) => `${sourceValue(quoteName(name), type)} AS ${keyName(index)}`);
   const values = spec.columns.map(
     ({ name, type }, index) => `${sourceValue(quoteName(name), type)} AS ${valueName(index)}`,
@@ -41,11 +49,15 @@ async function rightSide(session: Session, spec: LookupSpec, files: readonly str
 }
 
 /** Tables of the right sides, from files of the datasets. @throws DataProblem */
-export async function createRightSides(session: Session, joins: readonly JoinInput[]): Promise<void> {
+export async function createRightSides(
+  session: Session,
+  joins: readonly JoinInput[],
+  relationOf: Reading = fitting,
+): Promise<void> {
   for (const [index, join] of joins.entries()) {
     try {
       await session.run(
-        `CREATE TEMP TABLE ${tableName(index)} AS ${await rightSide(session, lookupSpec(join), join.files)}`,
+        `CREATE TEMP TABLE ${tableName(index)} AS ${await rightSide(session, lookupSpec(join), join.files, relationOf)}`,
       );
     } catch (error) {
       throw new DataProblem('join', `dataset ${join.dataset} cannot be joined: ${messageOf(error)}`);
