@@ -21,7 +21,7 @@ import { startTestServers, temporaryHome, testSettings, testTools } from '../sup
 import { workflowBundle } from '../support/workflow-bundle.ts';
 import { Loop } from '../support/workflow-loop.ts';
 import { quietRuntime } from '../support/workflow-runtime.ts';
-import { batchActivities, playBatches, playScenarios } from './scenarios.ts';
+import { batchActivities, datasetActivities, playBatches, playScenarios, playSlices } from './scenarios.ts';
 
 const root = new URL('../../', import.meta.url);
 const { version } = JSON.parse(await readFile(new URL('package.json', root), 'utf8')) as { version: string };
@@ -55,14 +55,16 @@ async function save(scenario: string, workflowId: string): Promise<void> {
   process.stdout.write(`${scenario}\n`);
 }
 
-async function recordBatches(): Promise<void> {
-  const shared = { connection: native, activities: batchActivities() };
+async function recordWithoutLoop(): Promise<void> {
+  const shared = { connection: native, activities: { ...batchActivities(), ...datasetActivities() } };
   const workers = await Promise.all([
     Worker.create({ ...shared, taskQueue: QUEUES.control, workflowBundle: await workflowBundle() }),
     Worker.create({ ...shared, taskQueue: QUEUES.data }),
   ]);
   const done = Promise.all(workers.map((worker) => worker.run()));
   for (const { scenario, workflowId } of await playBatches(client)) await save(scenario, workflowId);
+  const sliced = await playSlices(client);
+  await save(sliced.scenario, sliced.workflowId);
   for (const worker of workers) worker.shutdown();
   await done;
 }
@@ -98,7 +100,7 @@ async function saveAll(loop: Loop): Promise<void> {
 
 try {
   await recordLoop();
-  await recordBatches();
+  await recordWithoutLoop();
 } finally {
   await native.close();
   await connection.close();

@@ -57,7 +57,8 @@ describe('a recorded history', () => {
     for (const end of ['promoted', 'rolled-back', 'paused-and-aborted', 'fenced', 'back', 'inconclusive-then-resumed'])
       expect(scenarios).toContain(`rollout-${end}`);
     for (const end of ['scored', 'failed', 'cancelled']) expect(scenarios).toContain(`batch-${end}`);
-    expect(scenarios).toContain('dataset-with-an-erasure');
+    for (const one of ['dataset-with-an-erasure', 'dataset-with-an-erasure-in-slices'])
+      expect(scenarios).toContain(one);
   });
 
   it('does not replay on a workflow that does other things', async () => {

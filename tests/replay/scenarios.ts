@@ -2,9 +2,12 @@
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
 import type { BatchActivities } from '../../activities/batch.ts';
+import type { DatasetActivities } from '../../activities/dataset.ts';
+import type { EraseActivities } from '../../activities/erase.ts';
+import type { LookupActivities } from '../../activities/lookups.ts';
 import { createMessenger } from '../../src/adapters/temporal/messenger.ts';
 import { QUEUES } from '../../src/contracts/values.ts';
-import { batchWorkflowId, sweepWorkflowId } from '../../src/domain/ids.ts';
+import { batchWorkflowId, datasetWorkflowId, sweepWorkflowId } from '../../src/domain/ids.ts';
 import { alert } from '../support/workflow-events.ts';
 import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
 
@@ -165,6 +168,37 @@ export async function playBatches(client: Client): Promise<readonly { scenario: 
     await handle.result();
   }
   return BATCHES.map((one, index) => ({ scenario: `batch-${one}`, workflowId: batchWorkflowId(MODEL, index + 1) }));
+}
+
+/** A dataset calls its activities and nothing else, as a batch does. The log of predictions takes two slices. */
+export function datasetActivities(): Omit<DatasetActivities & EraseActivities & LookupActivities, 'eraseRows'> {
+  return {
+    undelivered: async () => [],
+    ingest: async () => ({ status: 'version', version: 3, rows: 10 }),
+    deliver: async () => {},
+    refreshLookups: async () => {},
+    eraseData: async () => ({ idColumn: 'row', rows: 1, version: 2, lostVersions: [1] }),
+    eraseSnapshots: async () => ({ rows: 4, after: null, unrepeatable: [{ model: MODEL, run: `${MODEL}-000001` }] }),
+    deleteErasedBytes: async () => ({ rows: 0, after: null }),
+    erasePredictions: async ({ after }) => ({ rows: 2, after: after === null ? '500' : null }),
+    eraseBatches: async () => ({ rows: 0, after: null }),
+    finishErasure: async () => null,
+  };
+}
+
+export async function playSlices(client: Client): Promise<{ scenario: string; workflowId: string }> {
+  const dataset = `${MODEL}-sliced`;
+  const messenger = createMessenger(client);
+  const workflowId = datasetWorkflowId(dataset);
+  await messenger.erasureRequested(dataset, [1]);
+  await messenger.dataArrived(dataset, ['test meanwhile']);
+  const handle = client.workflow.getHandle(workflowId);
+  await eventually('it is over', async () => {
+    const { events } = await handle.fetchHistory();
+    const names = (events ?? []).map((one) => one.activityTaskScheduledEventAttributes?.activityType?.name);
+    return names.includes('finishErasure') && names.includes('deliver');
+  });
+  return { scenario: 'dataset-with-an-erasure-in-slices', workflowId };
 }
 
 export async function playScenarios(loop: Loop): Promise<readonly Played[]> {
