@@ -53,6 +53,7 @@ export function readingOf(
       type === wanted && !declared.some(([other]) => same(other, name)) ? [name] : [],
     );
   const ignored = declaredAs('ignored');
+  const isFirstId = before === undefined && !declared.some(([name]) => same(name, document.id ?? ''));
   const names = [
     ...(before ?? []).map(({ name }) => name),
     ...declared.map(([name]) => name),
@@ -60,7 +61,12 @@ export function readingOf(
   ];
   return {
     texts: [...declaredAs('string'), ...hasBefore('string')],
-    integers: [...declaredAs('int64'), ...hasBefore('int64')],
+    // An id is matched as text, and 1042 is no 1042.0: already the first file tells it wrong where a row has none.
+    integers: [
+      ...declaredAs('int64'),
+      ...hasBefore('int64'),
+      ...(isFirstId && document.id !== undefined ? [document.id] : []),
+    ],
     ignored,
     ...(before === undefined ? {} : { only: names.filter((name) => !ignored.some((other) => same(other, name))) }),
   };

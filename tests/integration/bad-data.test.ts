@@ -425,6 +425,10 @@ describe('what an arrival leaves', () => {
           /data rejected: schema in column id: .* an id of another type would be another id/,
         ),
       });
+    await world.register('float-first', dataset);
+    const first = departures(0, { id: 'CASE WHEN i > 0 THEN CAST(i AS DOUBLE) END' });
+    await world.arrive('float-first', await world.parquet(first));
+    expect(await columnsOf('float-first')).toContain('id int64');
     const wider = departures(800, { id: 'i + 800', seats: 'i + 0.5' });
     expect(await world.arrive(name, await world.parquet(wider))).toMatchObject({ status: 'version' });
     expect(await columnsOf(name)).toEqual(expect.arrayContaining(['id int64', 'seats float64']));

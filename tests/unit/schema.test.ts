@@ -106,6 +106,9 @@ describe('the schema of a dataset', () => {
       only: ['id', 'name', 'x', 'code', 'n', 'id', 'at'],
     });
     expect(readingOf(document, undefined)).not.toHaveProperty('only');
+    expect(readingOf(document, undefined).integers).toEqual(['n', 'id']);
+    for (const known of [columns('ID:float64'), undefined])
+      expect(readingOf({ id: 'id', columns: known ? {} : { ID: 'float64' } }, known).integers).toEqual([]);
   });
 
   it('needs the id and the time that the document names', () => {
