@@ -7,6 +7,7 @@ import {
   allHandlersFinished,
   condition,
   continueAsNew,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -123,7 +124,9 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
     enqueue(async () => {
       const before = state().config?.definitionDigest;
       const { config, revision, nextScheduleMs = null } = await activities.loadLifecycle({ model });
-      happened({ type: 'configured', config, nextScheduleMs });
+      const { nextScheduleMs: due } = state();
+      const isDue = due !== null && Date.now() >= due && patched('due-before-configured');
+      happened({ type: 'configured', config, nextScheduleMs, ...(isDue ? { dueMs: due } : {}) });
       const isChange = revision > 1 && config?.triggers.includes('definition') && before !== config.definitionDigest;
       const reason = `definition ${revision} applied by ${actor}`;
       if (isChange) request({ requestId, trigger: 'definition', actor, reason });

@@ -30,7 +30,13 @@ export interface FateChange {
 export type Happening =
   | { readonly type: 'admitted'; readonly events: readonly m.PendingEvent[] }
   | { readonly type: 'requested'; readonly request: m.StartRequest }
-  | { readonly type: 'configured'; readonly config: m.LifecycleConfig | null; readonly nextScheduleMs: number | null }
+  | {
+      readonly type: 'configured';
+      readonly config: m.LifecycleConfig | null;
+      readonly nextScheduleMs: number | null;
+      /** A moment of the schedule that has come and was not acted on yet: it is not forgotten for the next one. */
+      readonly dueMs?: number;
+    }
   | { readonly type: 'paused'; readonly paused: boolean }
   | { readonly type: 'schedule_due'; readonly nextScheduleMs: number | null }
   | { readonly type: 'counted'; readonly spending?: readonly m.RunCost[]; readonly newOutcomes?: number }
@@ -117,6 +123,11 @@ function requested(state: LifecycleState, request: m.StartRequest): LifecycleSta
   return { ...state, requests: [...others, request] };
 }
 
+function scheduledFor(atMs: number): m.StartRequest {
+  const moment = new Date(atMs).toISOString();
+  return { requestId: moment, trigger: 'schedule', actor: null, reason: `scheduled for ${moment}` };
+}
+
 function runOpened(state: LifecycleState, run: string, start: RunStart, atMs: number): LifecycleState {
   const freed = withoutRequest(without(state, start.eventKeys), start.request);
   const cost = { startedAtMs: atMs, cpuSeconds: state.config?.reservedCpuSeconds ?? 0 };
@@ -151,17 +162,17 @@ export function after(state: LifecycleState, what: Happening): LifecycleState {
       };
     case 'requested':
       return requested(state, what.request);
-    case 'configured':
-      return { ...state, config: what.config, nextScheduleMs: what.nextScheduleMs };
+    case 'configured': {
+      const configured = { ...state, config: what.config, nextScheduleMs: what.nextScheduleMs };
+      const isScheduled = what.dueMs !== undefined && what.nextScheduleMs !== null;
+      return isScheduled ? requested(configured, scheduledFor(what.dueMs)) : configured;
+    }
     case 'paused':
       return { ...state, paused: what.paused };
     case 'schedule_due': {
       const atMs = state.nextScheduleMs;
       const due = { ...state, nextScheduleMs: what.nextScheduleMs };
-      if (atMs === null) return due;
-      const moment = new Date(atMs).toISOString();
-      const reason = `scheduled for ${moment}`;
-      return requested(due, { requestId: moment, trigger: 'schedule', actor: null, reason });
+      return atMs === null ? due : requested(due, scheduledFor(atMs));
     }
     case 'counted':
       return {

@@ -17,6 +17,16 @@ function givenHeaders(headers: BusRecord['headers']): Readonly<Record<string, st
   return bytes > MAX_HEADER_BYTES ? {} : Object.fromEntries(given);
 }
 
+/** The same without what makes it large, for a broker that takes less than is usual. */
+export const withoutContent = ({ headers = {} }: OutgoingRecord): OutgoingRecord => ({
+  key: null,
+  value: '',
+  headers: {
+    ...Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith(OWN_HEADERS))),
+    'refit-value': 'at-origin',
+  },
+});
+
 export function deadLetterRecord(record: BusRecord, incoming: Incoming): OutgoingRecord {
   const { topic, partition, offset, value, key, headers } = record;
   const { reason, detail } = 'malformed' in incoming ? incoming.malformed : { reason: 'unknown', detail: '' };

@@ -6,17 +6,17 @@
 import type { Logger } from 'pino';
 import { limiter } from '../adapters/kafka/limiter.ts';
 import { eventKey } from '../domain/ids.ts';
-import type { BusRecord, EventBus } from '../ports/bus.ts';
+import type { BusRecord, EventBus, OutgoingRecord } from '../ports/bus.ts';
 import type { Messenger } from '../ports/messenger.ts';
 import type { EventRegistry, Incoming, Receipt } from '../ports/registry/events.ts';
-import { deadLetterRecord } from './dead-letters.ts';
+import { deadLetterRecord, withoutContent } from './dead-letters.ts';
 import { attemptOf, intakeRecord } from './intake.ts';
 import type { InboxMetrics } from './metrics.ts';
 
 export interface InboxOptions {
   readonly registry: Pick<EventRegistry, 'receive'>;
   readonly messenger: Pick<Messenger, 'dataArrived' | 'eventsArrived'>;
-  readonly bus: Pick<EventBus, 'publish'>;
+  readonly bus: Pick<EventBus, 'publish' | 'publishFirst'>;
   readonly logger: Logger;
   readonly now: () => Date;
   readonly metrics: InboxMetrics;
@@ -100,6 +100,15 @@ export function createInbox({ registry, messenger, bus, logger, now, metrics }: 
     );
   }
 
+  async function publishDead(letters: readonly OutgoingRecord[]): Promise<void> {
+    for (let start = 0; start < letters.length; ) {
+      const { settled, refusal } = await bus.publishFirst('dead-letter', letters.slice(start));
+      const [large] = letters.slice(start, start + 1);
+      if (refusal !== null && large) await bus.publish('dead-letter', [withoutContent(large)]);
+      start += settled;
+    }
+  }
+
   return async (records: readonly BusRecord[]): Promise<void> => {
     const started = performance.now();
     const at = now().toISOString();
@@ -123,10 +132,7 @@ export function createInbox({ registry, messenger, bus, logger, now, metrics }: 
       wanted.set(`${target.kind}/${target.name}`, group);
     }
     if (dead.length > 0) {
-      await bus.publish(
-        'dead-letter',
-        dead.map((one) => deadLetterRecord(one.record, one.incoming)),
-      );
+      await publishDead(dead.map((one) => deadLetterRecord(one.record, one.incoming)));
       for (const { record, incoming: one } of dead) {
         const { reason, detail } = 'malformed' in one ? one.malformed : { reason: 'unknown', detail: '' };
         const { topic, partition, offset } = record;

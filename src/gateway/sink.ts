@@ -11,7 +11,7 @@ import type { ArtifactStore } from '../ports/store.ts';
 import type { Surroundings } from '../ports/surroundings.ts';
 
 export interface SinkOptions {
-  readonly registry: Pick<MonitoringRegistry, 'sinkPosition' | 'commitSinkFile'>;
+  readonly registry: Pick<MonitoringRegistry, 'sinkPosition' | 'sinkNewest' | 'commitSinkFile'>;
   readonly store: ArtifactStore;
   readonly surroundings: Pick<Surroundings, 'scratch'>;
   readonly write: PredictionWriter;
@@ -30,14 +30,27 @@ function parse(record: BusRecord): Prediction | null {
 }
 
 export function createSink({ registry, store, surroundings, write, logger }: SinkOptions) {
-  return async (records: readonly BusRecord[]): Promise<void> => {
-    const [first] = records;
-    const last = records.at(-1);
-    if (!first || !last) return;
+  /** Whether records below the position are not those that are stored: the topic was created anew, and counts from the start again. */
+  async function beginsAgain(records: readonly BusRecord[], topic: string, partition: number): Promise<boolean> {
+    const stored = await registry.sinkNewest(topic, partition);
+    const times = records.flatMap((record) => parse(record)?.time ?? []).map((time) => Date.parse(time));
+    return stored !== null && times.some((time) => time > Date.parse(stored));
+  }
+
+  /** False where another gateway was quicker: its file counts, ours was never visible, and what lies behind its end is still to be stored. */
+  async function storeOnce(records: readonly BusRecord[], first: BusRecord, last: BusRecord): Promise<boolean> {
     const { topic, partition } = first;
     const position = await registry.sinkPosition(topic, partition);
-    const fresh = records.filter((record) => BigInt(record.offset) >= BigInt(position));
-    if (fresh.length === 0) return;
+    let fresh = records.filter((record) => BigInt(record.offset) >= BigInt(position));
+    const isAnew = fresh.length === 0 && (await beginsAgain(records, topic, partition));
+    if (isAnew) {
+      logger.warn(
+        { topic, partition, position, offset: first.offset },
+        'the topic was created anew: offsets begin again',
+      );
+      fresh = [...records];
+    }
+    if (fresh.length === 0) return true;
     const predictions = fresh.flatMap((record) => parse(record) ?? []);
     if (predictions.length < fresh.length)
       logger.warn(
@@ -49,19 +62,28 @@ export function createSink({ registry, store, surroundings, write, logger }: Sin
       predictions.length === 0
         ? ''
         : await surroundings.scratch(async (folder) => (await store.putFile(await write(predictions, folder))).digest);
-    const committed = await registry.commitSinkFile({
+    const file = {
       topic,
       partition,
-      startOffset: position,
+      startOffset: isAnew ? first.offset : position,
       nextOffset: String(BigInt(last.offset) + 1n),
       digest,
       rows: predictions.length,
       models: [...new Set(predictions.map((one) => one.model))],
       minTime: times[0] ?? '',
       maxTime: times.at(-1) ?? '',
-    });
-    // Another gateway was quicker with the same records; its file counts, ours was never visible.
-    if (committed === 'conflict')
-      logger.info({ topic, partition, position }, 'another gateway stored these predictions');
+    };
+    return (await registry.commitSinkFile(file, position)) === 'committed';
+  }
+
+  return async (records: readonly BusRecord[]): Promise<void> => {
+    const [first] = records;
+    const last = records.at(-1);
+    if (!first || !last) return;
+    while (!(await storeOnce(records, first, last)))
+      logger.info(
+        { topic: first.topic, partition: first.partition },
+        'another gateway stored some of these predictions',
+      );
   };
 }

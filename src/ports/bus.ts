@@ -101,3 +101,11 @@ export interface EventBus {
   ping(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** A record that the broker refuses by itself, however often it is sent. */
+export class RecordTooLarge extends Error {
+  override readonly name = 'RecordTooLarge';
+  constructor(topic: TopicName, said: string) {
+    super(`a record is larger than the broker takes on topic ${topic} (${said}); raise max.message.bytes of the topic`);
+  }
+}

@@ -163,6 +163,9 @@ function columnOf(tensor: Readonly<Record<string, unknown>>, column: SourceColum
   });
 }
 
+/** Ids are found again by others: in outcomes, in data, in a database. */
+const isKeepable = (text: string): boolean => !text.includes('\0') && !/\p{Surrogate}/u.test(text);
+
 function idsOf(
   tensor: Readonly<Record<string, unknown>>,
   name: string,
@@ -170,16 +173,20 @@ function idsOf(
 ): readonly (string | undefined)[] {
   return valuesOf(tensor, name, count).map((item, row) => {
     if (item === null) return undefined;
-    if (typeof item === 'string' || typeof item === 'number') return String(item);
-    throw new BadRequest(`input ${name}: row ${row} is ${show(item)}; an id is a text or a number`);
+    if (typeof item === 'number' || (typeof item === 'string' && isKeepable(item))) return String(item);
+    throw new BadRequest(
+      `input ${name}: row ${row} is ${show(item)}; an id is a number, or a text without NUL and halves of characters`,
+    );
   });
 }
 
 function requestId(body: Readonly<Record<string, unknown>>): string | undefined {
   const { id } = body;
   if (id === undefined || id === null) return undefined;
-  if (typeof id !== 'string' || id.length === 0 || id.length > LONGEST_ID)
-    throw new BadRequest(`id is ${show(id)}; it must be a text of 1 to ${LONGEST_ID} characters`);
+  if (typeof id !== 'string' || id.length === 0 || id.length > LONGEST_ID || !isKeepable(id))
+    throw new BadRequest(
+      `id is ${show(id)}; it must be a text of 1 to ${LONGEST_ID} characters, without NUL and halves of characters`,
+    );
   return id;
 }
 

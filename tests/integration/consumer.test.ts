@@ -4,7 +4,14 @@ import kafkajs from 'kafkajs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createKafkaBus } from '../../src/adapters/kafka/bus.ts';
 import { consumerProblem } from '../../src/gateway/health.ts';
-import type { BusRecord, EventBus, Settled, SubscribeOptions, Subscription } from '../../src/ports/bus.ts';
+import {
+  type BusRecord,
+  type EventBus,
+  RecordTooLarge,
+  type Settled,
+  type SubscribeOptions,
+  type Subscription,
+} from '../../src/ports/bus.ts';
 import { until } from '../support/e2e-refit.ts';
 import {
   admin,
@@ -420,6 +427,14 @@ describe('what is published a batch at a time', () => {
         rest = rest.slice(settled);
       }
       expect(calls).toBe(2);
+      // What must be kept in order is, too; and what the broker never takes is told as that, no outage.
+      await bus.publish(
+        'drift',
+        ['e', 'f', 'g', 'h'].map((letter) => ({ key: 'one partition', value: letter.repeat(700) })),
+      );
+      await expect(bus.publish('drift', [{ key: 'k', value: 'x'.repeat(5_000) }])).rejects.toBeInstanceOf(
+        RecordTooLarge,
+      );
     },
     TIMEOUT_MS,
   );

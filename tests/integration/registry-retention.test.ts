@@ -106,6 +106,19 @@ describe.each(BACKENDS)('on %s', (backend) => {
     });
   });
 
+  it('an event that opened a run and was deleted opens another when it comes again', async () => {
+    await registry.receive([delivery(1, event('drift', 'a', 'm'))]);
+    const request = `event:${key('a')}`;
+    const { run } = await openRun(registry, 'm', request, [key('a')]);
+    await registry.finishRun(run, 'failed', null, at(3));
+    expect(await registry.pruneEvents(at(9), 10, at(9))).toBe(1);
+    await registry.receive([delivery(2, event('drift', 'a', 'm'))]);
+    const again = await openRun(registry, 'm', request, [key('a')]);
+    expect(again.run).not.toBe(run);
+    expect((await registry.fates('m', [key('a')]))[key('a')]).toMatchObject({ fate: 'acted_on', run: again.run });
+    expect(await registry.unsettled('m', 10)).toEqual([]);
+  });
+
   it('the outbox loses only what was published before', async () => {
     for (const id of ['a', 'b', 'c'])
       await registry.emit({ model: 'm', type: 'alert.raised', id, data: {}, at: at(1) });

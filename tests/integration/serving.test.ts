@@ -416,7 +416,7 @@ describe('requests', () => {
       'an id of objects',
       { inputs: [tensor('x', 'FP64', [1]), tensor('k', 'BYTES', ['a']), tensor('row_id', 'BYTES', [{}])] },
       400,
-      'an id is a text or a number',
+      'an id is a number, or a text',
     ],
   ])('with %s are refused and counted against nobody', async (_, body, status, message) => {
     world.addVersion(1);

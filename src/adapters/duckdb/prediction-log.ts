@@ -21,6 +21,9 @@ const COLUMNS = {
 
 const quote = (path: string): string => `'${path.replaceAll("'", "''")}'`;
 
+/** JSON may say what no reader of it takes: halves of surrogate pairs, which become U+FFFD, and NUL, which becomes its symbol. */
+const keepable = (text: string): string => Buffer.from(text, 'utf8').toString('utf8').replaceAll('\0', '\u2400');
+
 export type PredictionWriter = (predictions: readonly Prediction[], folder: string) => Promise<string>;
 
 /** Returns the path of the file, in the folder that it is given. */
@@ -29,7 +32,14 @@ export async function writePredictions(predictions: readonly Prediction[], folde
   const output = join(folder, 'predictions.parquet');
   await writeFile(
     lines,
-    predictions.map((one) => JSON.stringify({ ...one, source: JSON.stringify(one.source) })).join('\n'),
+    predictions
+      .map((one) =>
+        JSON.stringify(
+          { ...one, time: new Date(one.time).toISOString(), source: JSON.stringify(one.source) },
+          (_name, value: unknown) => (typeof value === 'string' ? keepable(value) : value),
+        ),
+      )
+      .join('\n'),
   );
   const instance = await DuckDBInstance.create(':memory:', { threads: '1' });
   const connection = await instance.connect();

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Admin, Kafka } from 'kafkajs';
 import type { Logger } from 'pino';
 import { TOPICS, type TopicName } from '../../contracts/events.ts';
-import type { EventBus, OutgoingRecord } from '../../ports/bus.ts';
+import { type EventBus, type OutgoingRecord, RecordTooLarge, type Settled } from '../../ports/bus.ts';
 import type { KafkaSettings } from '../../settings.ts';
 import { registerCodecs } from './codecs.ts';
 import { configOf } from './config.ts';
@@ -78,27 +78,29 @@ export async function createKafkaBus(settings: KafkaSettings, logger: Logger): P
     });
   }
 
+  async function publishFirst(topic: TopicName, records: readonly OutgoingRecord[], start = 0): Promise<Settled> {
+    // The broker's limit may be lower than what is usual: then fewer records fit.
+    for (let batch = batchFrom(records, start); ; batch = batch.slice(0, Math.ceil(batch.length / 2))) {
+      try {
+        await send(topic, batch);
+        return { settled: batch.length, refusal: null };
+      } catch (error) {
+        if (!isTooLarge(error)) throw error;
+        if (batch.length === 1) return { settled: 1, refusal: error.message };
+      }
+    }
+  }
+
   return {
     async publish(topic, records) {
       for (let start = 0; start < records.length; ) {
-        const batch = batchFrom(records, start);
-        await send(topic, batch);
-        start += batch.length;
+        const { settled, refusal } = await publishFirst(topic, records, start);
+        if (refusal !== null) throw new RecordTooLarge(topic, refusal);
+        start += settled;
       }
     },
 
-    async publishFirst(topic, records) {
-      // The broker's limit may be lower than what is usual: then fewer records fit.
-      for (let batch = batchFrom(records); ; batch = batch.slice(0, Math.ceil(batch.length / 2))) {
-        try {
-          await send(topic, batch);
-          return { settled: batch.length, refusal: null };
-        } catch (error) {
-          if (!isTooLarge(error)) throw error;
-          if (batch.length === 1) return { settled: 1, refusal: error.message };
-        }
-      }
-    },
+    publishFirst,
 
     subscribe: (options) => startConsumer(kafka, topicPrefix, options, logger),
 

@@ -2,7 +2,7 @@
 import type { MonitoringRegistry, SinkFile, SweepRecord } from '../../ports/registry/monitoring.ts';
 import type { Database, Session } from './database.ts';
 import { appendAudit, type Facts, publishDrift } from './journal.ts';
-import { int, json, text, utc } from './rows.ts';
+import { int, json, text, textOrNull, utc } from './rows.ts';
 
 /** Most features that a drift event may name. */
 const MOST_FEATURES = 1_000;
@@ -67,9 +67,9 @@ function instant(time: string): string {
   return normal;
 }
 
-async function commitSinkFile(db: Session, file: SinkFile): Promise<'committed' | 'conflict'> {
+async function commitSinkFile(db: Session, file: SinkFile, expected: string): Promise<'committed' | 'conflict'> {
   const { topic, partition, startOffset, nextOffset } = file;
-  if ((await position(db, topic, partition)) !== startOffset) {
+  if ((await position(db, topic, partition)) !== expected) {
     const last = await db.get(
       'SELECT file FROM sink_files WHERE topic = ? AND partition = ? ORDER BY seq DESC LIMIT 1',
       topic,
@@ -110,7 +110,16 @@ export function createMonitoring(db: Database): MonitoringRegistry {
       ),
     sinkPosition: (topic, partition) => db.read((tx) => position(tx, topic, partition)),
     /** The log of predictions is data, not a decision: the file's digest is its proof, and no chain grows with the traffic. */
-    commitSinkFile: (file) => db.transaction((tx) => commitSinkFile(tx, file)),
+    sinkNewest: (topic, partition) =>
+      db.read(async (tx) => {
+        const row = await tx.get(
+          'SELECT max(m.max_time) AS newest FROM sink_file_models m JOIN sink_files f ON f.seq = m.file WHERE f.topic = ? AND f.partition = ?',
+          topic,
+          partition,
+        );
+        return row ? textOrNull(row, 'newest') : null;
+      }),
+    commitSinkFile: (file, expected = file.startOffset) => db.transaction((tx) => commitSinkFile(tx, file, expected)),
     sinkFiles: (model, start, end) =>
       db.read(async (tx) =>
         (

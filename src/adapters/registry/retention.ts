@@ -41,6 +41,12 @@ export async function pruneEvents(db: Session, before: string, limit: number, at
     'UPDATE runs SET pruned_events = pruned_events + 1 WHERE run IN (SELECT run FROM fates WHERE event = ?)',
     events,
   );
+  // Published again it is a new event, which may open a run of its own: the one that it opened gives the name of its request free.
+  await db.runEach(
+    `UPDATE runs SET request_key = request_key || ' of ' || run
+     WHERE run IN (SELECT run FROM fates WHERE event = ?) AND request_key = ?`,
+    old.map((row) => [int(row, 'seq'), `event:${text(row, 'key')}`]),
+  );
   for (const table of ['deliveries WHERE event', 'fates WHERE event', 'events WHERE seq'])
     await db.runEach(`DELETE FROM ${table} = ?`, events);
   for (const [model, ofChain] of chains) {

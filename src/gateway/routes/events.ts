@@ -5,6 +5,7 @@ import { MAX_EVENT_BYTES, topicOfType } from '../../contracts/events.ts';
 import { FATES } from '../../contracts/values.ts';
 import { canonicalJson } from '../../domain/canonical.ts';
 import { parseEventKey } from '../../domain/ids.ts';
+import { RecordTooLarge } from '../../ports/bus.ts';
 import type { EventRecord } from '../../ports/registry/events.ts';
 import { ApiError, notFound } from '../errors.ts';
 import { intakeEvent } from '../intake.ts';
@@ -126,6 +127,8 @@ export const eventRoutes =
             );
           }
         } catch (error) {
+          if (error instanceof RecordTooLarge)
+            throw new ApiError(400, `${error.message}; events before it may be kept, repeating is harmless`);
           logger.warn({ err: error }, 'events could not be kept');
           throw new ApiError(
             503,

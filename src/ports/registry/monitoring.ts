@@ -76,8 +76,13 @@ export interface MonitoringRegistry {
   sweeps(model: string, limit: number): Promise<readonly SweepRecord[]>;
   /** Next offset to read, '0' at the start. */
   sinkPosition(topic: string, partition: number): Promise<string>;
-  /** Compare-and-set: `conflict` unless startOffset is the position. The file (or none, when rows is 0) becomes visible with it. */
-  commitSinkFile(file: SinkFile): Promise<'committed' | 'conflict'>;
+  /** The newest time of a prediction that is stored of a partition; null where none is. */
+  sinkNewest(topic: string, partition: number): Promise<string | null>;
+  /**
+   * Compare-and-set: `conflict` unless `expected` is the position. The file (or none, when rows is 0) becomes visible with it.
+   * `expected` is startOffset by default; another one where the topic was created anew.
+   */
+  commitSinkFile(file: SinkFile, expected?: string): Promise<'committed' | 'conflict'>;
   /** Files with rows of this model in [start, end). */
   sinkFiles(model: string, start: string, end: string): Promise<readonly SinkFile[]>;
 }

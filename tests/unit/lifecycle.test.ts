@@ -1,0 +1,32 @@
+/** What a lifecycle takes from what happens; the whole of its decisions is played in tests/property/schedules.test.ts. */
+import { describe, expect, it } from 'vitest';
+import { initialState, after as stateAfter } from '../../src/domain/lifecycle.ts';
+import { config } from '../support/policy-state.ts';
+
+const FACTS = {
+  ...{ config: null, championVersion: 1, run: null, rollout: null, approved: [], runStartsMs: [] },
+  ...{ lastRunEndedMs: null, paused: false, revision: 1 },
+};
+const DUE_MS = Date.UTC(2026, 0, 4, 2);
+const NEXT_MS = Date.UTC(2026, 0, 11, 2);
+
+describe('a definition that is applied when a moment of the schedule has come', () => {
+  const before = stateAfter(initialState(FACTS), { type: 'configured', config: config(), nextScheduleMs: DUE_MS });
+
+  it('does not take the moment away: it asks for its run, and the next one is the next', () => {
+    const state = stateAfter(before, { type: 'configured', config: config(), nextScheduleMs: NEXT_MS, dueMs: DUE_MS });
+    expect(state.nextScheduleMs).toBe(NEXT_MS);
+    expect(state.requests).toEqual([
+      expect.objectContaining({ trigger: 'schedule', reason: 'scheduled for 2026-01-04T02:00:00.000Z' }),
+    ]);
+    // Once, also where both say so.
+    expect(
+      stateAfter(state, { type: 'configured', config: config(), nextScheduleMs: NEXT_MS, dueMs: DUE_MS }).requests,
+    ).toHaveLength(1);
+  });
+
+  it('takes it away with the schedule', () => {
+    const state = stateAfter(before, { type: 'configured', config: config(), nextScheduleMs: null, dueMs: DUE_MS });
+    expect(state).toMatchObject({ nextScheduleMs: null, requests: [] });
+  });
+});
