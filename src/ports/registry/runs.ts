@@ -55,7 +55,7 @@ export interface OpenRunInput {
   /** Idempotency key: the same key gives the run that it opened. */
   readonly requestKey: string;
   readonly trigger: Trigger;
-  /** The first is acted_on, the others coalesced. Empty for manual, schedule and definition. */
+  /** The first is acted_on, the others coalesced. For manual, schedule and definition what waited and goes along; may be empty. */
   readonly eventKeys: readonly string[];
   readonly requester: string | null;
   readonly reason: string | null;
