@@ -1,6 +1,6 @@
 /**
- * `npm test`: two vitest side by side. Tests spend most of their time waiting for servers, and those that bring a whole stack of their own share
- * nothing with the others. Within a lane files run one after another. Arguments are those of a single vitest instead.
+ * `npm test`: two vitest side by side, for tests spend most of their time waiting for servers. Lane a has those that bring a whole stack of their own or
+ * need no server, lane b all others. Within a lane files run one after another. Arguments are those of a single vitest instead.
  */
 import { spawn } from 'node:child_process';
 import { dirname, join } from 'node:path';
@@ -8,10 +8,10 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-const STACKS = ['tests/e2e', 'tests/chaos'];
+const FIRST = ['tests/e2e', 'tests/chaos', 'tests/unit', 'tests/property', 'tests/replay'];
 const LANES = {
-  stacks: STACKS,
-  parts: STACKS.flatMap((folder) => ['--exclude', `${folder}/**`]),
+  a: FIRST,
+  b: FIRST.flatMap((folder) => ['--exclude', `${folder}/**`]),
 } as const;
 const CLOSING = /^(\d+) passed, (\d+) failed$/;
 
