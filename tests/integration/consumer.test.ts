@@ -61,9 +61,13 @@ async function subscribe(
 const joined = (subscription: Subscription): Promise<true> =>
   until('it has joined its group', () => (subscription.state().problem === null ? true : null), 30_000);
 /** One that is in its group and takes whatever comes. */
-async function collect(bus: EventBus): Promise<{ readonly seen: string[]; readonly subscription: Subscription }> {
+async function collect(
+  bus: EventBus,
+  lingerMs = 0,
+): Promise<{ readonly seen: string[]; readonly subscription: Subscription }> {
   const seen: string[] = [];
   const subscription = await subscribe(bus, {
+    lingerMs,
     handle: async (records) => {
       seen.push(...records.map(textOf));
     },
@@ -356,11 +360,14 @@ describe('a consumer', () => {
     3 * TIMEOUT_MS,
   );
 
-  it(
-    'passes over the marks that transactions leave, so that they are no lag',
-    async () => {
+  it.each([
+    ['nothing is in hand', 0],
+    ['what comes before them is still in hand', 2_000],
+  ])(
+    'passes over the marks that transactions leave, so that they are no lag: %s',
+    async (_when, lingerMs) => {
       const { world, bus } = await setting();
-      const { seen } = await collect(bus);
+      const { seen } = await collect(bus, lingerMs);
       const producer = kafka.producer({
         transactionalId: `${world.prefix}t`,
         idempotent: true,

@@ -88,6 +88,17 @@ export async function startConsumer(
     await owner.commitOffsets([{ topic: topicPrefix + partition.topic, partition: partition.partition, offset: next }]);
   }
 
+  /** Where nothing is in hand before them, marks that were passed over are done with. */
+  async function commitPassed(owner: Consumer, partition: Partition): Promise<void> {
+    const next = partition.takePassed();
+    if (next === null) return;
+    try {
+      await commit(owner, partition, next);
+    } catch (error) {
+      logger.debug({ err: error }, 'the end of a transaction was not committed; the next batch will do it');
+    }
+  }
+
   /** Hands over the oldest chunk once. False when it has to come again. */
   async function handleHead(owner: Consumer, partition: Partition): Promise<boolean> {
     const { records, next } = partition.head();
@@ -114,6 +125,7 @@ export async function startConsumer(
     }
     partition.drop(records.length, Date.now());
     applyBackpressure(owner);
+    await commitPassed(owner, partition);
     return true;
   }
   async function drain(owner: Consumer, partition: Partition): Promise<void> {
@@ -213,10 +225,9 @@ export async function startConsumer(
     next.on(next.events.END_BATCH_PROCESS, ({ payload }) => {
       // Marks of transactions have offsets too. Where nothing else follows, they are passed over, else they would count as lag for ever.
       const partition = partitions.get(keyOf(payload.topic, payload.partition));
-      if (!partition?.isEmpty || partition.blocked || partition.isWorking || payload.batchSize > 0) return;
-      void commit(next, partition, String(BigInt(payload.lastOffset) + 1n)).catch((error: unknown) =>
-        logger.debug({ err: error }, 'the end of a transaction was not committed; the next batch will do it'),
-      );
+      if (!partition || partition.blocked || payload.batchSize > 0) return;
+      partition.passOver(String(BigInt(payload.lastOffset) + 1n));
+      void commitPassed(next, partition);
     });
     await next.connect();
     await next.subscribe({ topics: topics.map((topic) => topicPrefix + topic), fromBeginning: true });

@@ -29,6 +29,8 @@ export interface Chunk {
 export class Partition {
   readonly #queue: Queued[] = [];
   #bytes = 0;
+  /** Behind marks of transactions that follow what is in hand; null where there are none. */
+  #passed: string | null = null;
   readonly #over = new AbortController();
   readonly #hurry = new AbortController();
   /** Set by the consumer; told by `state`. */
@@ -76,6 +78,8 @@ export class Partition {
 
   push(records: readonly BusRecord[], next: string, nowMs: number): void {
     if (this.isEmpty) this.progressAtMs = nowMs;
+    // These lie behind the marks.
+    this.#passed = null;
     for (const [index, record] of records.entries()) {
       const bytes = (record.value?.length ?? 0) + (record.key?.length ?? 0) + RECORD_BYTES;
       const isLast = index === records.length - 1;
@@ -87,6 +91,17 @@ export class Partition {
       });
       this.#bytes += bytes;
     }
+  }
+
+  passOver(next: string): void {
+    this.#passed = next;
+  }
+  /** Where to go on behind marks, once nothing is in hand before them; null where there are none. */
+  takePassed(): string | null {
+    if (!this.isEmpty || this.isOver) return null;
+    const passed = this.#passed;
+    this.#passed = null;
+    return passed;
   }
 
   /** What is handed over next, the oldest first; at least one record however large it is. */
