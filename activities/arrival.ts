@@ -2,6 +2,7 @@
 import type { CheckFailure, DataProfile, SourceColumn } from '../src/contracts/data.ts';
 import type { DatasetDocument } from '../src/contracts/documents.ts';
 import { judgeSchema } from '../src/domain/schema.ts';
+import { sameName } from '../src/domain/texts.ts';
 import { type CheckRequest, type DataEngine, DataProblem } from '../src/ports/data.ts';
 
 /** The version before an arrival. */
@@ -55,9 +56,7 @@ async function otherBefore(
   for (const { path, partition } of kept) {
     const found = await engine.columns(path);
     const others = suspicious(named, found).filter((name) => {
-      const [wanted, present] = [named, found].map(
-        (all) => all.find((one) => one.name.toLowerCase() === name.toLowerCase())?.type,
-      );
+      const [wanted, present] = [named, found].map((all) => all.find((one) => sameName(one.name, name))?.type);
       return !(wanted === 'float64' && present === 'int64');
     });
     const empty = await engine.emptyColumns(path, others);

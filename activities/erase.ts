@@ -9,6 +9,7 @@ import { canonicalJson } from '../src/domain/canonical.ts';
 import { manifestOf } from '../src/domain/dataset-versions.ts';
 import { advanced, begun } from '../src/domain/erasure.ts';
 import { erasureKey } from '../src/domain/ids.ts';
+import { sameName } from '../src/domain/texts.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import type { ErasureReport } from '../src/ports/registry/erasures.ts';
 import type { SinkFile } from '../src/ports/registry/monitoring.ts';
@@ -29,7 +30,6 @@ export interface EraseOptions {
   readonly page?: number;
 }
 
-const sameName = (one: string, other: string): boolean => one.toLowerCase() === other.toLowerCase();
 const hasColumn = ({ columns }: DatasetManifest, name: string): boolean =>
   columns.some((column) => sameName(column.name, name));
 

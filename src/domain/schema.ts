@@ -4,6 +4,7 @@
  */
 import type { CheckFailure, SourceColumn } from '../contracts/data.ts';
 import type { ColumnType } from '../contracts/values.ts';
+import { sameName } from './texts.ts';
 
 /** `columns` of a Dataset document. What is ignored may come or not; it is no part of the dataset. */
 export type DeclaredColumns = Readonly<Record<string, ColumnType | 'ignored'>>;
@@ -21,9 +22,8 @@ export interface SchemaVerdict {
   readonly failures: readonly CheckFailure[];
 }
 
-const same = (one: string, other: string): boolean => one.toLowerCase() === other.toLowerCase();
 const named = (columns: readonly SourceColumn[], name: string): SourceColumn | undefined =>
-  columns.find((column) => same(column.name, name));
+  columns.find((column) => sameName(column.name, name));
 const finding = (column: string, severity: CheckFailure['severity'], detail: string): CheckFailure => ({
   ...{ check: 'schema', column, severity, detail, examples: [] },
 });
@@ -50,10 +50,10 @@ export function readingOf(
     declared.flatMap(([name, type]) => (type === wanted ? [name] : []));
   const hasBefore = (wanted: ColumnType): string[] =>
     (before ?? []).flatMap(({ name, type }) =>
-      type === wanted && !declared.some(([other]) => same(other, name)) ? [name] : [],
+      type === wanted && !declared.some(([other]) => sameName(other, name)) ? [name] : [],
     );
   const ignored = declaredAs('ignored');
-  const isFirstId = before === undefined && !declared.some(([name]) => same(name, document.id ?? ''));
+  const isFirstId = before === undefined && !declared.some(([name]) => sameName(name, document.id ?? ''));
   const names = [
     ...(before ?? []).map(({ name }) => name),
     ...declared.map(([name]) => name),
@@ -68,7 +68,7 @@ export function readingOf(
       ...(isFirstId && document.id !== undefined ? [document.id] : []),
     ],
     ignored,
-    ...(before === undefined ? {} : { only: names.filter((name) => !ignored.some((other) => same(other, name))) }),
+    ...(before === undefined ? {} : { only: names.filter((name) => !ignored.some((other) => sameName(other, name))) }),
   };
 }
 
@@ -88,12 +88,12 @@ interface SchemaQuestion {
 function fixedColumns({ declared, before, keys, files: [first] }: SchemaQuestion): SchemaVerdict {
   const failures: CheckFailure[] = [];
   const declarations = Object.entries(declared);
-  const declaration = (name: string) => declarations.find(([other]) => same(other, name))?.[1];
+  const declaration = (name: string) => declarations.find(([other]) => sameName(other, name))?.[1];
   const columns = (before ?? first?.columns ?? []).flatMap((column): SourceColumn[] => {
     const type = declaration(column.name);
     if (type === undefined) return [column];
     if (type === 'ignored') return [];
-    const isKey = keys.some((key) => same(key, column.name));
+    const isKey = keys.some((key) => sameName(key, column.name));
     if (before !== null && type !== column.type && (isKey || !widens(column.type, type))) {
       const detail = `the Dataset document has ${column.name} as ${type}, the versions so far have it as ${column.type}: a dataset keeps its types, so name another dataset`;
       failures.push(finding(column.name, 'block', detail));
@@ -123,7 +123,11 @@ export function judgeSchema(input: SchemaQuestion): SchemaVerdict {
         failures.push(
           finding(column.name, 'block', `${uri} lacks column ${column.name} (${column.type}); it has ${list}`),
         );
-      } else if (widens(column.type, arrived.type) && before !== null && keys.some((key) => same(key, column.name))) {
+      } else if (
+        widens(column.type, arrived.type) &&
+        before !== null &&
+        keys.some((key) => sameName(key, column.name))
+      ) {
         const detail = `${uri} has column ${arrived.name} as ${arrived.type}, with values that are no whole numbers; the dataset has it as ${column.type}, and an id of another type would be another id`;
         failures.push(finding(column.name, 'block', detail));
       } else if (widens(column.type, arrived.type) && declared[column.name] === undefined) {
@@ -133,14 +137,14 @@ export function judgeSchema(input: SchemaQuestion): SchemaVerdict {
       } else if (
         arrived.type !== column.type &&
         !widens(arrived.type, column.type) &&
-        !empty.some((name) => same(name, arrived.name))
+        !empty.some((name) => sameName(name, arrived.name))
       ) {
         const detail = `${uri} has column ${arrived.name} as ${arrived.type}, the dataset has it as ${column.type}`;
         failures.push(finding(column.name, 'block', detail));
       }
     }
     for (const { name, type } of found) {
-      const isIgnored = Object.entries(declared).some(([other, as]) => as === 'ignored' && same(other, name));
+      const isIgnored = Object.entries(declared).some(([other, as]) => as === 'ignored' && sameName(other, name));
       if (named(columns, name) || isIgnored) continue;
       const detail = `${uri} has a new column ${name} (${type}): it is left out until \`columns\` of the Dataset document names it`;
       failures.push(finding(name, 'warn', detail));

@@ -15,6 +15,7 @@ import {
   topicOfType,
 } from '../contracts/events.ts';
 import { canonicalJson } from '../domain/canonical.ts';
+import { isKeepable } from '../domain/texts.ts';
 import type { BusRecord } from '../ports/bus.ts';
 import type { Identity, IncomingEvent, Origin } from '../ports/registry/events.ts';
 
@@ -56,8 +57,6 @@ function issues(error: z.ZodError): string {
 
 /** Deeper nesting than any event needs; a parser of someone else may not survive it. */
 const MAX_DEPTH = 32;
-/** What no database and no other language keeps as it is: NUL, and halves of surrogate pairs. */
-const isKeepable = (text: string): boolean => !text.includes('\0') && !/\p{Surrogate}/u.test(text);
 
 /** What is wrong with JSON that could be parsed; null when nothing is. */
 export function contentProblem(value: unknown, depth = 0): string | null {

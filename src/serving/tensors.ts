@@ -1,6 +1,7 @@
 /** Tensors of the Open Inference Protocol to columns. What is wrong with a request is said with where and what would be right. */
 import type { SourceColumn } from '../contracts/data.ts';
 import type { ColumnType } from '../contracts/values.ts';
+import { isKeepable } from '../domain/texts.ts';
 import type { Rows } from '../ports/data.ts';
 import { isLongWhole } from './json.ts';
 
@@ -162,9 +163,6 @@ function columnOf(tensor: Readonly<Record<string, unknown>>, column: SourceColum
     return checked.value;
   });
 }
-
-/** Ids are found again by others: in outcomes, in data, in a database. */
-const isKeepable = (text: string): boolean => !text.includes('\0') && !/\p{Surrogate}/u.test(text);
 
 function idsOf(
   tensor: Readonly<Record<string, unknown>>,

@@ -6,18 +6,23 @@ import { newNamespace } from './namespace.ts';
 import { Loop } from './workflow-loop.ts';
 import { quietRuntime } from './workflow-runtime.ts';
 
+/** A new namespace on it; what is opened is noted in `closing`, to be closed in reverse. */
+export async function connectDev(closing: (() => Promise<unknown>)[]) {
+  quietRuntime();
+  const address = inject('temporalAddress');
+  const namespace = await newNamespace(address);
+  const connection = await Connection.connect({ address });
+  closing.push(() => connection.close());
+  const native = await NativeConnection.connect({ address });
+  closing.push(() => native.close());
+  return { client: new Client({ connection, namespace }), native, namespace };
+}
+
 export function onDevServer(): () => Loop {
-  const closing: (() => Promise<void>)[] = [];
+  const closing: (() => Promise<unknown>)[] = [];
   let loop: Loop | undefined;
   beforeAll(async () => {
-    quietRuntime();
-    const address = inject('temporalAddress');
-    const namespace = await newNamespace(address);
-    const connection = await Connection.connect({ address });
-    closing.push(() => connection.close());
-    const native = await NativeConnection.connect({ address });
-    closing.push(() => native.close());
-    const client = new Client({ connection, namespace });
+    const { client, native, namespace } = await connectDev(closing);
     loop = await Loop.start({ client, connection: native, namespace, nowMs: async () => Date.now() });
     closing.push(() => loop?.stop() ?? Promise.resolve());
   });

@@ -1,17 +1,16 @@
 /** An erasure in a dataset's workflow: slice by slice, with arrivals in between, and from where it stood after a continue-as-new. */
-import { Client, Connection } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
-import { afterAll, beforeAll, expect, inject, it } from 'vitest';
+import type { Client } from '@temporalio/client';
+import { Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { DatasetActivities } from '../../activities/dataset.ts';
 import type { EraseActivities } from '../../activities/erase.ts';
 import type { LookupActivities } from '../../activities/lookups.ts';
 import type { DatasetInput, ErasureProgress, ErasureTally } from '../../src/contracts/messages.ts';
 import { QUEUES } from '../../src/contracts/values.ts';
 import { datasetWorkflowId } from '../../src/domain/ids.ts';
-import { newNamespace } from '../support/namespace.ts';
 import { workflowBundle } from '../support/workflow-bundle.ts';
+import { connectDev } from '../support/workflow-dev.ts';
 import { eventually } from '../support/workflow-loop.ts';
-import { quietRuntime } from '../support/workflow-runtime.ts';
 
 const calls: string[] = [];
 const tallies: ErasureTally[] = [];
@@ -48,14 +47,8 @@ const activities: Omit<DatasetActivities & EraseActivities & LookupActivities, '
 const closing: (() => Promise<unknown>)[] = [];
 let client: Client;
 beforeAll(async () => {
-  quietRuntime();
-  const address = inject('temporalAddress');
-  const namespace = await newNamespace(address);
-  const connection = await Connection.connect({ address });
-  closing.push(() => connection.close());
-  const native = await NativeConnection.connect({ address });
-  closing.push(() => native.close());
-  client = new Client({ connection, namespace });
+  const { native, namespace, ...connected } = await connectDev(closing);
+  client = connected.client;
   for (const taskQueue of [QUEUES.control, QUEUES.data]) {
     const worker = await Worker.create({
       ...{ connection: native, namespace, taskQueue, activities },

@@ -1,5 +1,6 @@
 /** Rows found by their id in Parquet files, and taken out of them. The rest keeps its order and its types. */
 import { dirname } from 'node:path';
+import { sameName } from '../../domain/texts.ts';
 import type { ErasedRows, ErasureRequest, FindIdsRequest, FoundIds } from '../../ports/data.ts';
 import { literalPath, parquetOf, quoteName, quoteText, type Session, withSession } from './session.ts';
 import { isoOf } from './types.ts';
@@ -17,8 +18,6 @@ async function loadIds(session: Session, ids: readonly string[]): Promise<void> 
 
 const ofModels = (models: readonly string[] | undefined): string =>
   models === undefined ? '' : ` AND model IN (${models.map(quoteText).join(', ')})`;
-
-const isSame = (name: unknown, column: string): boolean => String(name).toLowerCase() === column.toLowerCase();
 
 /** A name that none of the columns has. */
 function freeName(taken: readonly string[]): string {
@@ -39,7 +38,8 @@ async function filesByType(
   );
   const groups = new Map<string, string[]>();
   for (const { file_name, name, type } of described)
-    if (isSame(name, column)) groups.set(String(type), [...(groups.get(String(type)) ?? []), String(file_name)]);
+    if (sameName(String(name), column))
+      groups.set(String(type), [...(groups.get(String(type)) ?? []), String(file_name)]);
   return { groups: [...groups.values()], names: described.map(({ name }) => String(name)) };
 }
 
@@ -87,7 +87,7 @@ export function withoutIds({
   return withSession({ files: [...files, output], folders: [dirname(output)] }, async (session) => {
     const described = await session.rows(`DESCRIBE SELECT * FROM ${parquetOf([idsFrom ?? path])}`);
     // As everywhere else, upper and lower case are the same, in names that come from a document and in those of files.
-    if (!described.some((row) => isSame(row.column_name, column))) return null;
+    if (!described.some((row) => sameName(String(row.column_name), column))) return null;
     if (idsFrom !== undefined && (await rowsOf(session, path)) !== (await rowsOf(session, idsFrom))) return 'unaligned';
     await loadIds(session, ids);
     const source =

@@ -1,6 +1,7 @@
 /** What a Dataset document expects of each value or row, as SQL: a count of what breaks it, and where examples are found. */
 import type { SourceColumn } from '../../contracts/data.ts';
 import type { Expectation } from '../../contracts/documents.ts';
+import { sameName } from '../../domain/texts.ts';
 import { columnsOfExpression } from './features.ts';
 import type { ColumnFacts, FileFacts } from './parquet-facts.ts';
 import { messageOf, quoteName, quoteText, type Session } from './session.ts';
@@ -28,7 +29,7 @@ export const percent = (part: number, whole: number): string => {
 };
 /** Upper and lower case are the same, as in SQL. */
 export const columnNamed = (columns: readonly SourceColumn[], name: string): SourceColumn | undefined =>
-  columns.find((column) => column.name.toLowerCase() === name.toLowerCase());
+  columns.find((column) => sameName(column.name, name));
 export const noColumn = (name: string, columns: readonly SourceColumn[]): string =>
   `there is no column ${name}; the dataset has ${columns.map((column) => column.name).join(', ')}`;
 export const isNumeric = (column: SourceColumn): boolean => column.type === 'float64' || column.type === 'int64';

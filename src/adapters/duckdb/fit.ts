@@ -4,6 +4,7 @@
  */
 import type { SourceColumn } from '../../contracts/data.ts';
 import type { ColumnType } from '../../contracts/values.ts';
+import { sameName } from '../../domain/texts.ts';
 import { DataProblem } from '../../ports/data.ts';
 import { parquetOf, quoteName, type Session } from './session.ts';
 import { columnTypeOf, SQL_TYPES } from './types.ts';
@@ -54,8 +55,7 @@ export async function fittingRelation(
   const relation = parquetOf(files);
   const described = await session.rows(`DESCRIBE SELECT * FROM ${relation}`);
   const types = new Map(described.map((row) => [String(row.column_name).toLowerCase(), String(row.column_type)]));
-  const knownType = (name: string): ColumnType | undefined =>
-    known.find((column) => column.name.toLowerCase() === name.toLowerCase())?.type;
+  const knownType = (name: string): ColumnType | undefined => known.find((column) => sameName(column.name, name))?.type;
   const missing = (name: string): DataProblem =>
     new DataProblem('missing_column', `the data has no column ${name}, which the model reads`, name);
   const doubts: Doubt[] = [];

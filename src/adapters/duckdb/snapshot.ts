@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import type { CheckFailure, FeatureColumn, SourceColumn } from '../../contracts/data.ts';
 import { joinedColumns } from '../../domain/joins.ts';
+import { sameName } from '../../domain/texts.ts';
 import { DataProblem, type SnapshotFiles, type SnapshotRequest } from '../../ports/data.ts';
 import { columnsOf } from './convert.ts';
 import { checkFeatures, columnsOfExpression, modelFeature, rawFeature } from './features.ts';
@@ -41,7 +42,7 @@ async function planOf(request: SnapshotRequest): Promise<Plan> {
     (name) => name != null,
   );
   for (const name of named) {
-    if (!columns.some((column) => column.name.toLowerCase() === name.toLowerCase()))
+    if (!columns.some((column) => sameName(column.name, name)))
       throw new DataProblem('missing_column', `the dataset has no column ${name}`, name);
   }
   if (request.split.type === 'time' && request.timeColumn === null) {
