@@ -14,24 +14,29 @@ const LANES = {
   b: FIRST.flatMap((folder) => ['--exclude', `${folder}/**`]),
 } as const;
 const CLOSING = /^(\d+) passed, (\d+) failed$/;
+const FAILURE = /^failed: /;
 
 interface End {
   readonly passed: number;
   readonly failed: number;
+  /** What failed and why, to be said once more at the end of all. */
+  readonly failures: readonly string[];
 }
 
-/** Runs vitest; what it says is said again line by line, but for its closing line, which is the answer. */
+/** Runs vitest; what it says is said again line by line, but for its failures and its closing line, which are the answer. */
 function runLane(args: readonly string[], prefix: string): Promise<End> {
   const vitest = spawn(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...args], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => vitest.kill(signal));
+  const failures: string[] = [];
   let end: End | undefined;
   const said = createInterface({ input: vitest.stdout }).on('line', (line) => {
     const [, passed, failed] = CLOSING.exec(line) ?? [];
-    if (passed === undefined) process.stdout.write(`${prefix}${line}\n`);
-    else end = { passed: Number(passed), failed: Number(failed) };
+    if (passed !== undefined) end = { passed: Number(passed), failed: Number(failed), failures };
+    else if (FAILURE.test(line)) failures.push(line);
+    else process.stdout.write(`${prefix}${line}\n`);
   });
   createInterface({ input: vitest.stderr }).on('line', (line) => process.stderr.write(`${prefix}${line}\n`));
   return new Promise((resolve, reject) => {
@@ -39,7 +44,7 @@ function runLane(args: readonly string[], prefix: string): Promise<End> {
     // After the last line: the process may close before it was read.
     said.once('close', () => {
       const code = vitest.exitCode;
-      const told = end ?? { passed: 0, failed: 1 };
+      const told = end ?? { passed: 0, failed: 1, failures: [...failures, 'failed: a run of tests that broke off'] };
       const finish = (exit: number | null): void =>
         resolve(exit === 0 ? told : { ...told, failed: Math.max(1, told.failed) });
       if (code !== null || vitest.signalCode !== null) finish(code);
@@ -55,4 +60,5 @@ const ends = await Promise.all(
 const total = (count: (end: End) => number): number => ends.reduce((sum, end) => sum + count(end), 0);
 const failed = total((end) => end.failed);
 process.exitCode = failed === 0 ? 0 : 1;
+process.stdout.write(ends.flatMap((end) => end.failures.map((line) => `${line}\n`)).join(''));
 process.stdout.write(`${total((end) => end.passed)} passed, ${failed} failed\n`);
