@@ -13,6 +13,7 @@ import { onlyChampion } from '../src/domain/rollout.ts';
 import { pendingEvent } from '../src/ports/pending-event.ts';
 import type { DeploymentRecord } from '../src/ports/registry/deployments.ts';
 import type { RunRecord } from '../src/ports/registry/runs.ts';
+import type { VersionRecord } from '../src/ports/registry/versions.ts';
 import { required } from './failures.ts';
 import type { Ports } from './ports.ts';
 
@@ -78,6 +79,20 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
     const note = { step: 'roll back', detail: 'the workflow of the rollout was ended from outside' };
     await registry.writePlan({ model, deployment, revision, entries: onlyChampion(champion.version) }, note, now());
   }
+
+  /**
+   * Where "back" goes. In the middle of a rollout to what serves beside it, also if that rollout ends at this moment. Else to what
+   * served when the champion's own rollout began: never to a version that was left by a rollback before that.
+   */
+  const versionBefore = async (
+    champion: VersionRecord,
+    current: DeploymentRecord | undefined,
+  ): Promise<number | null> =>
+    current === undefined
+      ? registry.championBefore(champion.model, champion.version)
+      : current.kind === 'rollback'
+        ? current.toVersion
+        : current.fromVersion;
 
   return {
     async loadLifecycle({ model }: { readonly model: string }): Promise<m.LifecycleFacts> {
@@ -244,14 +259,13 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
     }: m.RollbackUpdate & { readonly model: string; readonly activeRollout: number | null }): Promise<m.OpenedRollout> {
       const champion = await registry.champion(model);
       if (!champion) return { status: 'refused', reason: `${model} has no champion to go back from` };
+      const current = active === null ? undefined : await registry.deployment(model, active);
+      // A rollback of somebody else is under way: this is what was asked for. A second one would take it back.
+      if (to === null && current?.kind === 'rollback' && (current.outcome ?? 'promoted') === 'promoted')
+        return { status: 'opened', active: activeRollout(current), start: await rolloutOf(current) };
       const former = await registry.formerChampions(model);
-      // In the middle of a rollout "back" means back to what served before it: the champion itself.
-      // Else the champion before: not one that was itself left by a rollback, which is newer than what serves now.
-      const before = Math.max(
-        ...former.map((version) => version.version).filter((version) => version < champion.version),
-      );
-      const target = to ?? (active !== null ? champion.version : Number.isFinite(before) ? before : undefined);
-      if (target === undefined)
+      const target = to ?? (await versionBefore(champion, current));
+      if (target === null)
         return { status: 'refused', reason: `${model} has no earlier champion than version ${champion.version}` };
       const isKnown =
         target === champion.version ? active !== null : former.some((version) => version.version === target);

@@ -142,6 +142,8 @@ describe.each(BACKENDS)('on %s', (backend) => {
       expect(await roles()).toEqual(['archived', 'champion']);
       expect(await registry.champion('m')).toMatchObject({ version: 2, promotedAt: at(9) });
       expect((await registry.formerChampions('m')).map((version) => version.version)).toEqual([1]);
+      expect(await registry.championBefore('m', 2)).toBe(1);
+      expect(await registry.championBefore('m', 1)).toBeNull();
       expect(await registry.deployment('m', rollout)).toMatchObject({ outcome: 'promoted', fromVersion: 1 });
       expect(await registry.plan('m')).toEqual(fullPlan('m', rollout, 2, 2));
       const ids = (await registry.outbox(100)).map((row) => JSON.parse(row.event).id);

@@ -1,5 +1,5 @@
 /** Guarantees 3 and 4: one rollout at a time, its plans fenced; a challenger that fails leaves the champion serving. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { RolloutStatus } from '../../src/contracts/messages.ts';
 import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
 import { inSkippedTime } from '../support/workflow-time.ts';
@@ -152,6 +152,70 @@ describe('a rollout', () => {
       outcomeReason: expect.stringContaining('0 of 1 approvals'),
     });
     expect((await loop.registry.plan('withdrawn'))?.entries).toEqual(onlyChampion(1));
+  });
+});
+
+describe('a rollback', () => {
+  it('goes to what served before the champion, not to a version that was left by a rollback', async () => {
+    const { loop } = server();
+    const champion = (version: number) => loop.champion('backwards', version);
+    const back = async (requestId: string) => {
+      const answer = await loop.updates.rollback('backwards', { requestId, actor: 'olga', to: null, reason: 'wrong' });
+      if (answer.status === 'started') await champion(answer.toVersion);
+      return answer;
+    };
+    await loop.apply(definition('backwards'));
+    for (const request of ['r1', 'r2', 'r3']) await loop.ship('backwards', request);
+    expect(await back('b1')).toMatchObject({ toVersion: 2 });
+    await loop.ship('backwards', 'r4');
+    expect(await back('b2')).toMatchObject({ toVersion: 2 });
+    // Asked again and again it goes on backwards.
+    expect(await back('b3')).toMatchObject({ toVersion: 1 });
+    expect(await back('b4')).toMatchObject({
+      status: 'refused',
+      reason: expect.stringContaining('no earlier champion'),
+    });
+  });
+
+  it('that two people ask for at once is one', async () => {
+    const { loop } = server();
+    await loop.apply(definition('twice'));
+    for (const request of ['r1', 'r2']) await loop.ship('twice', request);
+    let release = (): void => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const { promote } = loop.registry;
+    const held = vi.spyOn(loop.registry, 'promote').mockImplementation(async (...given) => {
+      await released;
+      return promote(...given);
+    });
+    const ask = (requestId: string) =>
+      loop.updates.rollback('twice', { requestId, actor: requestId, to: null, reason: 'wrong' });
+    const answers = [await ask('olga'), await ask('ana')];
+    release();
+    held.mockRestore();
+    const answer = { status: 'started', deployment: 3, toVersion: 1 };
+    expect(answers).toEqual([answer, answer]);
+    await loop.champion('twice', 1);
+    expect(await loop.registry.deployment('twice', 3)).toMatchObject({ outcome: 'promoted' });
+    expect(await loop.registry.deployment('twice', 4)).toBeUndefined();
+  });
+
+  it('that is asked for while the rollout is promoted goes to what served before that rollout', async () => {
+    const { loop } = server();
+    await challenged(loop, 'overtaken', 'absent', { steps: [canary] });
+    await inStep(loop, 'overtaken', 2, 'canary 10 %');
+    // The rollout's end is committed, and its signal has not come.
+    const late = vi.spyOn(loop.registry, 'deployment').mockImplementationOnce(async (model, number) => {
+      loop.behaviours.set('overtaken', { challenger: 'healthy' });
+      return finished(loop, model, number);
+    });
+    const rollback = { requestId: 'b1', actor: 'olga', to: null, reason: 'bad feeling' };
+    expect(await loop.updates.rollback('overtaken', rollback)).toMatchObject({ status: 'started', toVersion: 1 });
+    late.mockRestore();
+    expect(await finished(loop, 'overtaken', 3)).toMatchObject({ outcome: 'promoted', toVersion: 1 });
+    await loop.champion('overtaken', 1);
   });
 });
 

@@ -123,5 +123,14 @@ export function createVersions(db: Database): VersionRegistry {
           )
         ).map(versionRecord),
       ),
+    championBefore: (model, version) =>
+      db.read(async (tx) => {
+        const row = await tx.get(
+          `SELECT from_version FROM deployments
+           WHERE model = ? AND to_version = ? AND kind = 'rollout' AND outcome = 'promoted' ORDER BY deployment DESC LIMIT 1`,
+          ...[model, version],
+        );
+        return row ? intOrNull(row, 'from_version') : null;
+      }),
   };
 }

@@ -45,6 +45,8 @@ export interface VersionRegistry {
   champion(model: string): Promise<VersionRecord | undefined>;
   /** Earlier champions, newest first, the present one left out. */
   formerChampions(model: string): Promise<readonly VersionRecord[]>;
+  /** What served when the rollout that first made this version champion was opened; null for the model's first champion. */
+  championBefore(model: string, version: number): Promise<number | null>;
 }
 
 export interface ApprovalRegistry {
