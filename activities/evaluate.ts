@@ -1,12 +1,12 @@
 /** Evaluation of the ONNX file that would ship, the gates, and the registration of what passed them. */
 import type { BundleManifest } from '../src/contracts/bundle.ts';
 import type { SnapshotManifest } from '../src/contracts/data.ts';
+import type { GateResult, MetricValue } from '../src/contracts/evaluation.ts';
 import type { EvaluateResult, RegisterResult, StageRequest } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { judgeGate, overall } from '../src/domain/gates.ts';
 import { defaultMetric } from '../src/domain/statistics/scored.ts';
 import { type EvaluationRequest, ModelProblem } from '../src/ports/data.ts';
-import type { RunRecord } from '../src/ports/registry/runs.ts';
 import { readJson } from '../src/ports/store.ts';
 import { presentPath } from './artifacts.ts';
 import { featuresText, pinned } from './definition.ts';
@@ -41,17 +41,20 @@ export function createEvaluateActivities(ports: Ports) {
     };
   }
 
-  function resultOf(run: RunRecord): EvaluateResult | null {
-    if (!run.metric || !run.evaluation) return null;
-    return { metric: run.metric, gates: run.gates, ...overall(run.gates) };
+  /** What passed has its metric: the gate of the metric is inconclusive without one. */
+  function resultOf(gates: readonly GateResult[], metric: MetricValue | null): EvaluateResult {
+    const { status, reason } = overall(gates);
+    if (status !== 'passed') return { metric, gates, status, reason };
+    if (metric === null) throw new Error('all gates passed although the metric is undefined');
+    return { metric, gates, status, reason };
   }
 
   return {
     async evaluateRun(
       request: StageRequest & { readonly snapshot: string; readonly onnx: string; readonly predictions: string },
     ): Promise<EvaluateResult> {
-      const done = resultOf(required(await registry.run(request.run), request.run));
-      if (done) return done;
+      const known = required(await registry.run(request.run), request.run);
+      if (known.evaluation) return resultOf(known.gates, known.metric);
       const { document } = await pinned(ports, request);
       const snapshot = await readJson<SnapshotManifest>(store, request.snapshot);
       const metric = document.evaluation.metric ?? defaultMetric(document.task);
@@ -81,7 +84,7 @@ export function createEvaluateActivities(ports: Ports) {
               status: 'passed' as const,
               detail: `the ONNX file agrees with the trainer to ${parity.toExponential(1)}`,
             },
-            value === undefined || !Number.isFinite(value)
+            value === undefined
               ? {
                   gate: metric,
                   status: 'inconclusive' as const,
@@ -94,13 +97,13 @@ export function createEvaluateActivities(ports: Ports) {
                 },
             ...document.gates.map((one) => judgeGate(one, evaluation, champion !== null)),
           ];
-          const measured = { name: metric, value: value ?? 0 };
+          const measured = value === undefined ? null : { name: metric, value };
           await registry.updateRun(
             request.run,
-            { stage: 'register', evaluation, gates, metric: measured },
+            { stage: 'register', evaluation, gates, ...(measured === null ? {} : { metric: measured }) },
             surroundings.now().toISOString(),
           );
-          return { metric: measured, gates, ...overall(gates) };
+          return resultOf(gates, measured);
         });
       } catch (error) {
         if (error instanceof ModelProblem) throw fail(FAILURES.model, error.message);

@@ -82,9 +82,9 @@ async function parityOf(createScorer: ScorerFactory, request: EvaluationRequest)
     for (const [row, cell] of (own[name] ?? []).entries()) {
       const expected = cell === null ? Number.NaN : Number(cell);
       const actual = values[row * width + column] ?? Number.NaN;
+      if (!Number.isFinite(expected))
+        throw new ModelProblem(`predictions.parquet has no finite number in ${name} of row ${row}`);
       const difference = Math.abs(actual - expected);
-      if (Number.isNaN(difference))
-        throw new ModelProblem(`predictions.parquet has no number in ${name} of row ${row}`);
       largest = Math.max(largest, difference);
       const over = difference / Math.max(1, Math.abs(expected));
       if (over > excess.over) excess = { over, row, own: expected, file: actual };
@@ -214,21 +214,15 @@ async function compare(
   const ofChallenger = metricValue(request.metric, left);
   const ofChampion = metricValue(request.metric, right);
   const interval = pairedBootstrap(request.metric, left, right, { confidence: request.confidence, seed: request.seed });
-  if (ofChallenger === null || ofChampion === null || interval === null) {
-    return { seen, why: `${request.metric} is undefined on the ${unseen.length} rows that neither was trained on` };
+  if (ofChallenger !== null && ofChampion !== null && interval !== null) {
+    const difference = improvement(request.metric, ofChallenger, ofChampion);
+    const comparison = {
+      ...{ champion: ofChampion, challenger: ofChallenger, championVersion: champion.version },
+      ...{ rows: unseen.length, metric: request.metric, difference, interval },
+    };
+    if (Number.isFinite(difference)) return { seen, comparison };
   }
-  return {
-    seen,
-    comparison: {
-      champion: ofChampion,
-      challenger: ofChallenger,
-      championVersion: champion.version,
-      rows: unseen.length,
-      metric: request.metric,
-      difference: improvement(request.metric, ofChallenger, ofChampion),
-      interval,
-    },
-  };
+  return { seen, why: `${request.metric} is undefined on the ${unseen.length} rows that neither was trained on` };
 }
 
 export const createEvaluator = (createScorer: ScorerFactory): Evaluator => ({

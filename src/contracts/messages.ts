@@ -307,12 +307,14 @@ export interface TrainResult {
   readonly seconds: number;
 }
 
-export interface EvaluateResult {
-  readonly metric: MetricValue;
+export type EvaluateResult = {
   readonly gates: readonly GateResult[];
-  readonly status: 'passed' | 'failed' | 'inconclusive';
   readonly reason: string;
-}
+} & (
+  | { readonly status: 'passed'; readonly metric: MetricValue }
+  /** Without a metric where it is undefined on the held-out rows. */
+  | { readonly status: 'failed' | 'inconclusive'; readonly metric: MetricValue | null }
+);
 
 export interface RegisterResult {
   readonly version: number;

@@ -37,11 +37,14 @@ export function judgeSweep(facts: SweepFacts): SweepVerdict {
       reason: `${facts.rows} predictions in the window, ${facts.minRows} are needed`,
       concept: false,
     };
-  const known = performance !== null && labelled >= facts.minLabels ? performance : null;
+  const isKnown = labelled > 0 && labelled >= facts.minLabels;
+  const known = isKnown ? performance : null;
   const loss = known === null ? null : facts.lowerIsBetter ? known - reference : reference - known;
   const told =
     known === null
-      ? ''
+      ? isKnown
+        ? `; ${metric} is undefined on ${labelled} known outcomes`
+        : ''
       : `; ${metric} ${known.toFixed(4)} on ${labelled} known outcomes, ${reference.toFixed(4)} at evaluation`;
   const drifted = facts.features.filter((feature) => feature.drifted);
   const isDrifted =
@@ -67,9 +70,9 @@ export function judgeSweep(facts: SweepFacts): SweepVerdict {
   if (confirmation(windows, facts.confirm).confirmed) {
     return {
       verdict: 'confirmed',
-      reason: `${drift}, in ${facts.confirm.windows} of the last ${facts.confirm.of} windows`,
+      reason: `${drift}, in ${facts.confirm.windows} of the last ${facts.confirm.of} windows${told}`,
       concept: false,
     };
   }
-  return { verdict: 'suspected', reason: drift, concept: false };
+  return { verdict: 'suspected', reason: `${drift}${told}`, concept: false };
 }

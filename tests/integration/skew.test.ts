@@ -393,10 +393,22 @@ describe.each(BACKENDS)('a sweep (registry on %s)', (backend) => {
           'the data has column seats as string, and 1000 of its values are no int64, as which the model takes it',
       });
 
+      // An outcome whose square is beyond a double: the sweep ends, and says that the metric cannot be told.
+      const labels = FLIGHTS.slice(0, 300).map(({ id }) => ({ id, label: '1e200', time: at(1) }));
+      const outcomes = { ...event('labels', 'outcomes', MODEL), labels };
+      const origin = { topic: 'refit.labels', partition: 0, offset: '1' };
+      await registry.receive([{ origin, at: at(1), publishedAt: at(0), event: outcomes }]);
+      await new MockActivityEnvironment().run(createSweepActivities(ports).sweepWindow, {
+        ...{ model: MODEL, windowEndMs: SERVED_MS + HOUR_MS / 2 },
+      });
+      const ofOutcomes = (await registry.sweeps(MODEL, 3)).find(({ labelled }) => labelled > 0);
+      expect(ofOutcomes).toMatchObject({ rows: 1_000, labelled: 300, verdict: 'stable', performance: null });
+      expect(ofOutcomes?.reason).toContain('rmse is undefined on 300 known outcomes');
+
       const named = sweep?.skew?.features[0]?.examples.map(({ id }) => id) ?? [];
       expect(named).toHaveLength(3);
       await registry.redact('d', [MODEL], [named[1] ?? '']);
-      const [, after] = await registry.sweeps(MODEL, 2);
+      const after = (await registry.sweeps(MODEL, 3)).find(({ windowEnd }) => windowEnd === sweep?.windowEnd);
       expect(after?.skew?.features[0]?.examples.map(({ id }) => id)).toEqual([named[0], named[2]]);
       // What cannot be taken back never had an id.
       expect(JSON.stringify(await registry.audit(MODEL, 50))).not.toContain(`"${named[0]}"`);

@@ -43,5 +43,9 @@ describe('judgeSweep', () => {
       concept: true,
       reason: expect.stringContaining('roc_auc lost 0.1000, at most 0.05; roc_auc 0.6000 on 300 known outcomes'),
     });
+    expect(judgeSweep(facts({ labelled: 300 }))).toMatchObject({
+      verdict: 'suspected',
+      reason: '1 of 2 features drifted (wind 0.40); roc_auc is undefined on 300 known outcomes',
+    });
   });
 });

@@ -52,6 +52,11 @@ describe('metrics equal scikit-learn', () => {
     expect(
       metricValue('r2', { task: 'regression', width: 1, truth: Float64Array.of(1), values: Float64Array.of(1) }),
     ).toBeNull();
+    const beyond: Scored = {
+      ...{ task: 'regression', width: 1 },
+      ...{ truth: Float64Array.of(1e200, 1.7e308, -1.7e308), values: Float64Array.of(0, 0, 0) },
+    };
+    for (const metric of ['rmse', 'mae', 'r2'] as const) expect(metricValue(metric, beyond)).toBeNull();
     expect(() => metricValue('rmse', binary([1], [0.5]))).toThrow('rmse is not a metric of binary-classification');
   });
 
@@ -151,6 +156,14 @@ describe('paired bootstrap', () => {
     const oneClass = binary([1, 1], [0.5, 0.6]);
     expect(pairedBootstrap('roc_auc', oneClass, oneClass, { confidence: 0.95, seed: 1 })).toBeNull();
     expect(pairedBootstrap('roc_auc', binary([], []), binary([], []), { confidence: 0.95, seed: 1 })).toBeNull();
+  });
+
+  it('is null where differences are beyond a double', () => {
+    const truth = Float64Array.from({ length: 20 }, (_, row) => (row === 3 ? 1e200 : row));
+    const of = (values: Float64Array): Scored => ({ task: 'regression', width: 1, truth, values });
+    const [exact, zero] = [of(truth), of(new Float64Array(20))];
+    for (const metric of ['rmse', 'r2'] as const)
+      expect(pairedBootstrap(metric, exact, zero, { confidence: 0.95, seed: 1 })).toBeNull();
   });
 });
 

@@ -5,7 +5,7 @@ import { countedMetric } from './metrics.ts';
 import { seededRandom } from './random.ts';
 import { improvement, type Scored } from './scored.ts';
 
-/** A resample on which the metric is undefined (one class only) is drawn again, at most this many times as many in all. */
+/** A resample on which the metric is undefined (one class only, numbers too large) is drawn again, at most this many times as many in all. */
 const DRAWS_PER_RESAMPLE = 2;
 
 /** Quantile of sorted values with linear interpolation, numpy's default. */
@@ -26,7 +26,7 @@ export interface BootstrapOptions {
 
 /**
  * Percentile interval of the improvement of `challenger` over `champion` (positive is better), the same rows being drawn
- * for both. null where the metric is undefined on the rows themselves or on too many of the resamples.
+ * for both. null where the metric is undefined on the rows themselves or on too many of the resamples, or the interval is beyond a double.
  */
 export function pairedBootstrap(
   metric: Metric,
@@ -52,11 +52,14 @@ export function pairedBootstrap(
     const left = ofChallenger(counts);
     const right = ofChampion(counts);
     if (left === null || right === null) continue;
-    differences[kept] = improvement(metric, left, right);
+    const difference = improvement(metric, left, right);
+    if (!Number.isFinite(difference)) continue;
+    differences[kept] = difference;
     kept += 1;
   }
   if (kept < wanted) return null;
   differences.sort();
   const tail = (1 - options.confidence) / 2;
-  return { low: quantile(differences, tail), high: quantile(differences, 1 - tail), confidence: options.confidence };
+  const [low, high] = [quantile(differences, tail), quantile(differences, 1 - tail)];
+  return Number.isFinite(low) && Number.isFinite(high) ? { low, high, confidence: options.confidence } : null;
 }

@@ -152,7 +152,11 @@ export function countedMetric(metric: Metric, scored: Scored): Counted {
   }
 }
 
-/** null where the metric is undefined on these rows: none, or one class only for roc_auc. */
+/**
+ * null where the metric is undefined on these rows: none, one class only for roc_auc, or numbers so large that their squares or sums are
+ * beyond a double. No gate and no record takes what is not finite.
+ */
 export function metricValue(metric: Metric, scored: Scored): number | null {
-  return countedMetric(metric, scored)(new Int32Array(scored.truth.length).fill(1));
+  const value = countedMetric(metric, scored)(new Int32Array(scored.truth.length).fill(1));
+  return Number.isFinite(value) ? value : null;
 }
