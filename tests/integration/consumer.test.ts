@@ -1,7 +1,7 @@
 /** A consumer of Kafka under load and in trouble: what is handed over when, what is committed, what stands still, and what it says of itself. */
 import { gzipSync } from 'node:zlib';
 import kafkajs from 'kafkajs';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, inject, it } from 'vitest';
 import { createKafkaBus } from '../../src/adapters/kafka/bus.ts';
 import { consumerProblem } from '../../src/gateway/health.ts';
 import {
@@ -12,6 +12,7 @@ import {
   type SubscribeOptions,
   type Subscription,
 } from '../../src/ports/bus.ts';
+import { startProxy } from '../support/e2e-proxy.ts';
 import { until } from '../support/e2e-refit.ts';
 import {
   admin,
@@ -442,6 +443,80 @@ describe('what is published a batch at a time', () => {
         ['e', 'f', 'g', 'h'].map((letter) => ({ key: 'one partition', value: letter.repeat(700) })),
       );
       await expect(bus.publish('drift', [large])).rejects.toBeInstanceOf(RecordTooLarge);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('what is published while answers of Kafka are lost', () => {
+  const numbered = (name: string, count: number) =>
+    Array.from({ length: count }, (_, index) => ({ key: 'one partition', value: `${name}${index}` }));
+  /** A bus behind a proxy, with a producer that has its number and its connections. */
+  async function behindProxy() {
+    const proxy = await startProxy(inject('kafkaBrokers'));
+    const world = await makeWorld({ KAFKA_BROKERS: proxy.address });
+    const bus = await createKafkaBus(world.settings.kafka, logger);
+    await bus.ensureTopics();
+    open.push({ stop: () => proxy.close() }, { stop: () => bus.close() });
+    await bus.publish('drift', numbered('first', 1));
+    return { proxy, world, bus };
+  }
+  /** All that stands in their partition, in order. */
+  async function kept({ world, bus }: Setting): Promise<readonly string[]> {
+    const ends = await admin.fetchTopicOffsets(`${world.prefix}drift`);
+    const end = ends.reduce((sum, { high }) => sum + Number(high), 0);
+    const { seen, subscription } = await collect(bus);
+    await until('all are read', () => seen.length >= end || null, 30_000);
+    await subscription.stop();
+    return seen;
+  }
+
+  it(
+    'is kept before it is acknowledged, whoever else sends meanwhile',
+    async () => {
+      const { proxy, world, bus } = await behindProxy();
+      for (const round of ['a', 'b', 'c', 'd']) {
+        proxy.hold('answers');
+        const sends = [bus.publish('drift', numbered(`${round}-unknown`, 1))];
+        await until('the broker has kept the first', () => proxy.held() > 0 || null);
+        sends.push(
+          bus.publish('drift', numbered(`${round}-next`, 1)),
+          bus.publish('drift', numbered(`${round}-last`, 1)),
+        );
+        proxy.cut();
+        await Promise.all(sends);
+      }
+      const wanted = ['a', 'b', 'c', 'd'].flatMap((round) => [`${round}-unknown0`, `${round}-next0`, `${round}-last0`]);
+      expect(await kept({ world, bus })).toEqual(['first0', ...wanted]);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'and no longer than it is tried: what comes next is kept as well, and what is offered again is there once',
+    async () => {
+      const { proxy: first, world, bus } = await behindProxy();
+      let proxy = first;
+      /** They are kept, and nobody is told. */
+      async function lose(records: ReturnType<typeof numbered>): Promise<void> {
+        proxy.hold('answers');
+        const sending = bus.publishFirst('drift', records);
+        await until('the broker has kept them', () => proxy.held() > 0 || null);
+        await proxy.close();
+        await expect(sending).rejects.toThrow(/ECONNREFUSED|closed connection|connect/i);
+        proxy = await startProxy(inject('kafkaBrokers'), Number(proxy.address.split(':')[1]));
+        const current = proxy;
+        open.push({ stop: () => current.close() });
+      }
+      await lose(numbered('lost', 1));
+      await bus.publish('drift', numbered('as-many', 1));
+      await lose(numbered('lost-too', 1));
+      await bus.publish('drift', numbered('more', 2));
+      const again = numbered('again', 2);
+      await lose(again);
+      expect(await bus.publishFirst('drift', again)).toEqual({ settled: 2, refusal: null });
+      const texts = ['first0', 'lost0', 'as-many0', 'lost-too0', 'more0', 'more1', 'again0', 'again1'];
+      expect(await kept({ world, bus })).toEqual(texts);
     },
     TIMEOUT_MS,
   );

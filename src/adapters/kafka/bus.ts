@@ -11,12 +11,12 @@ import { configOf } from './config.ts';
 import { startConsumer } from './consumer.ts';
 import { findRecord } from './find.ts';
 import { batchFrom } from './records.ts';
+import { createSender, isTooLarge, type Sender } from './sender.ts';
 
 const RETRY_MS = 200;
 /** New topics are led within a second on a healthy cluster. */
 const LEADER_TIMEOUT_MS = 30_000;
 const PING_TIMEOUT_MS = 2_000;
-const TOO_LARGE: ReadonlySet<unknown> = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE']);
 /** Partitions of a new topic; more let more gateways share the work. */
 const PARTITIONS = 4;
 
@@ -35,25 +35,16 @@ async function untilLed(admin: Admin, topics: readonly string[]): Promise<void> 
   }
 }
 
-/** What no further attempt would change: kafkajs wraps what the broker says. */
-function isTooLarge(error: unknown): error is Error {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error && 'type' in cause && TOO_LARGE.has(cause.type);
-}
-
 export async function createKafkaBus(settings: KafkaSettings, logger: Logger): Promise<EventBus> {
   registerCodecs();
   const kafka = new Kafka(await configOf(settings, logger));
   const { topicPrefix } = settings;
-  const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation: false });
-  let connecting: Promise<void> | null = null;
-  const connected = (): Promise<void> => {
-    connecting ??= producer.connect().catch((error: unknown) => {
-      connecting = null;
-      throw error;
-    });
-    return connecting;
-  };
+  const senders = new Map<TopicName, Sender>();
+  function senderOf(topic: TopicName): Sender {
+    const sender = senders.get(topic) ?? createSender(kafka, topicPrefix + topic, logger);
+    senders.set(topic, sender);
+    return sender;
+  }
 
   async function withAdmin<T>(work: (admin: Admin) => Promise<T>): Promise<T> {
     const admin = kafka.admin();
@@ -65,24 +56,11 @@ export async function createKafkaBus(settings: KafkaSettings, logger: Logger): P
     }
   }
 
-  async function send(topic: TopicName, batch: readonly OutgoingRecord[]): Promise<void> {
-    await connected();
-    await producer.send({
-      topic: topicPrefix + topic,
-      acks: -1,
-      messages: batch.map(({ key, value, headers }) => ({
-        key,
-        value,
-        ...(headers === undefined ? {} : { headers: { ...headers } }),
-      })),
-    });
-  }
-
   async function publishFirst(topic: TopicName, records: readonly OutgoingRecord[], start = 0): Promise<Settled> {
     // The broker's limit may be lower than what is usual: then fewer records fit.
     for (let batch = batchFrom(records, start); ; batch = batch.slice(0, Math.ceil(batch.length / 2))) {
       try {
-        await send(topic, batch);
+        await senderOf(topic).send(batch);
         return { settled: batch.length, refusal: null };
       } catch (error) {
         if (!isTooLarge(error)) throw error;
@@ -136,7 +114,7 @@ export async function createKafkaBus(settings: KafkaSettings, logger: Logger): P
     },
 
     async close() {
-      if (connecting) await producer.disconnect();
+      await Promise.all([...senders.values()].map((sender) => sender.close()));
     },
   };
 }

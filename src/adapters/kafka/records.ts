@@ -3,8 +3,9 @@ import type { KafkaMessage } from 'kafkajs';
 import type { TopicName } from '../../contracts/events.ts';
 import type { BusRecord, OutgoingRecord } from '../../ports/bus.ts';
 
-const BATCH_BYTES = 700_000;
-/** Key and framing, generously. */
+/** Of one request to a broker, which takes 1 MiB of a batch by default. */
+export const BATCH_BYTES = 700_000;
+/** Framing, generously. */
 const RECORD_OVERHEAD_BYTES = 500;
 
 /** Of headers that are there more than once the first counts. */
@@ -35,12 +36,16 @@ export const busRecord = (topic: TopicName, partition: number, message: KafkaMes
 const headerBytes = (headers: OutgoingRecord['headers']): number =>
   Object.entries(headers ?? {}).reduce((sum, [name, text]) => sum + name.length + Buffer.byteLength(text) + 10, 0);
 
+/** About so much does a record take in a batch. */
+export const bytesOf = ({ key, value, headers }: OutgoingRecord): number =>
+  Buffer.byteLength(key ?? '') + Buffer.byteLength(value ?? '') + headerBytes(headers) + RECORD_OVERHEAD_BYTES;
+
 /** The records from `start` on that fit into one batch, at least one: a larger one is refused by the broker (message.max.bytes, 1 MiB by default) as a whole. */
 export function batchFrom(records: readonly OutgoingRecord[], start = 0): readonly OutgoingRecord[] {
   let end = start;
   for (let bytes = 0; end < records.length; end += 1) {
-    const { value, headers } = records[end] ?? {};
-    bytes += Buffer.byteLength(value ?? '') + headerBytes(headers) + RECORD_OVERHEAD_BYTES;
+    const record = records[end];
+    if (record) bytes += bytesOf(record);
     if (bytes > BATCH_BYTES && end > start) break;
   }
   return records.slice(start, end);
