@@ -8,11 +8,17 @@ import type { StageRequest, TrainResult } from '../src/contracts/messages.ts';
 import { readProjectManifest } from '../src/ports/project.ts';
 import type { ModelRecord } from '../src/ports/registry/definitions.ts';
 import { readJson } from '../src/ports/store.ts';
-import { type TrainerRequest, type TrainerSpec, trainerLimits, trainerSpec } from '../src/ports/trainer.ts';
+import {
+  type TrainerOutcome,
+  type TrainerRequest,
+  type TrainerSpec,
+  trainerLimits,
+  trainerSpec,
+} from '../src/ports/trainer.ts';
 import { presentPath } from './artifacts.ts';
 import { pinned } from './definition.ts';
 import { FAILURES, fail, required } from './failures.ts';
-import { beating } from './heartbeat.ts';
+import { beating, withinAttempt } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
 
 export type TrainActivities = ReturnType<typeof createTrainActivities>;
@@ -61,7 +67,11 @@ export function createTrainActivities(ports: Ports) {
     return trainerSpec(document, snapshot, { train, validation, output, checkpoint });
   }
 
-  async function trainIn(folder: string, request: StageRequest & { readonly snapshot: string }): Promise<TrainResult> {
+  async function trainIn(
+    folder: string,
+    request: StageRequest & { readonly snapshot: string },
+    onProgress: TrainerRequest['onProgress'],
+  ): Promise<TrainResult> {
     const record = await pinned(ports, request);
     const { training } = record.document;
     const snapshot = await readJson<SnapshotManifest>(store, request.snapshot);
@@ -69,23 +79,16 @@ export function createTrainActivities(ports: Ports) {
     const specPath = join(folder, 'spec.json');
     await writeFile(specPath, JSON.stringify(spec));
     const context = Context.current();
-    let progress: unknown = null;
     const command = await commandOf(record, folder);
-    const outcome = await beating(
-      () =>
-        trainer.run({
-          command,
-          spec,
-          specPath,
-          environment: training.environment.env,
-          ...trainerLimits(record.document),
-          signal: context.cancellationSignal,
-          onProgress: (metric) => {
-            progress = metric;
-          },
-        }),
-      () => progress,
-    );
+    const outcome = await trainer.run({
+      command,
+      spec,
+      specPath,
+      environment: training.environment.env,
+      ...trainerLimits(record.document),
+      signal: context.cancellationSignal,
+      onProgress,
+    });
     if (outcome.status === 'failed') {
       const mayHelp = (outcome.cause === 'signal' || outcome.cause === 'memory') && context.info.attempt < MAX_ATTEMPTS;
       if (mayHelp) throw new Error(outcome.reason);
@@ -93,37 +96,48 @@ export function createTrainActivities(ports: Ports) {
     }
     await requireFile(join(spec.output, 'model.onnx'), 'model.onnx');
     await requireFile(join(spec.output, 'predictions.parquet'), 'predictions.parquet');
+    // From here on the training is done, and its files are gone with the attempt: an outage is waited for.
+    return withinAttempt(`keeping what ${request.run} trained`, () => keep(request, record, spec, command, outcome));
+  }
+
+  /** Files first, the row that names them last: a stage that is asked again answers from it. */
+  async function keep(
+    request: StageRequest,
+    { document: { training } }: ModelRecord,
+    { output }: TrainerSpec,
+    command: TrainerRequest['command'],
+    { seconds, metrics, log: said }: Extract<TrainerOutcome, { status: 'done' }>,
+  ): Promise<TrainResult> {
+    const onnx = (await store.putFile(join(output, 'model.onnx'))).digest;
+    const predictions = (await store.putFile(join(output, 'predictions.parquet'))).digest;
+    const log = await store.putBytes(Buffer.from(said));
+    const made = { onnx, predictions, log, seconds, metrics, attempt: Context.current().info.attempt };
+    const trainedBy = {
+      trainer: training.trainer ?? training.command?.join(' ') ?? '',
+      environment: await trainer.environment(command),
+    };
+    const at = surroundings.now().toISOString();
     // What is charged to the budget is what was kept for it: wall time on all its cores.
-    const cpuSeconds = outcome.seconds * training.limits.cpu;
-    await registry.settleCost(request.run, cpuSeconds, surroundings.now().toISOString());
-    const onnx = (await store.putFile(join(spec.output, 'model.onnx'))).digest;
-    const predictions = (await store.putFile(join(spec.output, 'predictions.parquet'))).digest;
-    await registry.updateRun(
-      request.run,
-      {
-        stage: 'evaluate',
-        onnx,
-        training: {
-          onnx,
-          predictions,
-          log: await store.putBytes(Buffer.from(outcome.log)),
-          seconds: outcome.seconds,
-          attempt: context.info.attempt,
-          trainer: training.trainer ?? training.command?.join(' ') ?? '',
-          environment: await trainer.environment(command),
-          metrics: outcome.metrics,
-        },
-      },
-      surroundings.now().toISOString(),
-    );
-    return { onnx, predictions, seconds: outcome.seconds };
+    await registry.settleCost(request.run, seconds * training.limits.cpu, at);
+    await registry.updateRun(request.run, { stage: 'evaluate', onnx, training: { ...made, ...trainedBy } }, at);
+    return { onnx, predictions, seconds };
   }
 
   return {
     async train(request: StageRequest & { readonly snapshot: string }): Promise<TrainResult> {
-      const { training } = required(await registry.run(request.run), request.run);
-      if (training) return { onnx: training.onnx, predictions: training.predictions, seconds: training.seconds };
-      return surroundings.scratch((folder) => trainIn(folder, request));
+      let progress: unknown = null;
+      const onProgress: TrainerRequest['onProgress'] = (metric) => {
+        progress = metric;
+      };
+      // Around all of it: to fetch the data and to store the files may take as long as they are large.
+      return beating(
+        async () => {
+          const { training } = required(await registry.run(request.run), request.run);
+          if (training) return { onnx: training.onnx, predictions: training.predictions, seconds: training.seconds };
+          return surroundings.scratch((folder) => trainIn(folder, request, onProgress));
+        },
+        () => progress,
+      );
     },
   };
 }

@@ -25,12 +25,14 @@ export function lifecycleConfig(document: ModelDocument, definitionDigest: strin
   };
 }
 
+const AROUND_TRAINING_MS = 3_600_000;
+
 export function runSettings(document: ModelDocument): RunSettings {
   const trainMs = durationMs(document.training.limits.time);
   return {
     queueTimeoutMs: 24 * 3_600_000,
-    // The trainer is ended at its own limit; the activity outlives it long enough to say why.
-    trainTimeoutMs: trainMs + 120_000,
+    // The trainer is ended at its own limit; the activity outlives it by what fetching the data and storing the files may take, and by an outage meanwhile.
+    trainTimeoutMs: trainMs + AROUND_TRAINING_MS,
     approvalRequired: document.approval.required,
     remindMs: durationMs(document.approval.remind),
     expiresMs: durationMs(document.approval.expires),
