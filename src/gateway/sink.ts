@@ -41,14 +41,15 @@ export function createSink({ registry, store, surroundings, write, logger }: Sin
   async function storeOnce(records: readonly BusRecord[], first: BusRecord, last: BusRecord): Promise<boolean> {
     const { topic, partition } = first;
     const position = await registry.sinkPosition(topic, partition);
-    let fresh = records.filter((record) => BigInt(record.offset) >= BigInt(position));
-    const isAnew = fresh.length === 0 && (await beginsAgain(records, topic, partition));
+    const below = records.filter((record) => BigInt(record.offset) < BigInt(position));
+    // What is stored of this topic lies below the position as a whole. So one newer record there says that all of them are of another topic.
+    const isAnew = below.length > 0 && (await beginsAgain(below, topic, partition));
+    const fresh = isAnew ? records : records.slice(below.length);
     if (isAnew) {
       logger.warn(
         { topic, partition, position, offset: first.offset },
         'the topic was created anew: offsets begin again',
       );
-      fresh = [...records];
     }
     if (fresh.length === 0) return true;
     const predictions = fresh.flatMap((record) => parse(record) ?? []);

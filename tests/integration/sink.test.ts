@@ -90,6 +90,25 @@ describe.each(BACKENDS)('on %s', (backend) => {
     expect([...(await stored())].sort()).toEqual([...idsOf(100, 105), ...idsOf(200, 204)].sort());
   });
 
+  it('a topic that was created anew and has grown past the old position is stored from its start as well', async () => {
+    await sink()(upTo(0, 3));
+    const anew = [0, 1, 2, 3, 4].map((offset) => record(offset, 200 + offset));
+    await sink()(anew);
+    await sink()(anew);
+    expect([...(await stored())].sort()).toEqual([...idsOf(0, 3), ...idsOf(200, 205)].sort());
+    // The files begin at the same offset: what retention and erasures do to one leaves the other as it is.
+    const files = () => opened.registry.sinkFiles('m', '2020-01-01T00:00:00Z', '2030-01-01T00:00:00Z');
+    const [before, after] = await files();
+    if (!before || !after) throw new Error('there are two files');
+    expect([before, after].map(({ startOffset, nextOffset }) => [startOffset, nextOffset])).toEqual([
+      ['0', '3'],
+      ['0', '5'],
+    ]);
+    await opened.registry.replaceSinkFile(after, after.digest, 4);
+    await opened.registry.dropSinkFile(before);
+    expect(await files()).toEqual([{ ...after, rows: 4 }]);
+  });
+
   it('texts that no reader of JSON takes hold nothing up', async () => {
     const odd = [
       record(0, 0, { id: 'half \ud83d', requestId: 'r\0' }),

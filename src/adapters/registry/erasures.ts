@@ -333,8 +333,10 @@ export function createErasures(db: Database): ErasureRegistry {
     replaceSinkFile: (file, digest, rows) =>
       db.transaction(async (tx) => {
         await tx.run(
-          'UPDATE sink_files SET file = ? WHERE topic = ? AND partition = ? AND start_offset = ?',
+          // Its place alone may be that of several: a topic that was created anew counts from the start again.
+          'UPDATE sink_files SET file = ? WHERE topic = ? AND partition = ? AND start_offset = ? AND file = ?',
           ...[JSON.stringify({ ...file, digest, rows }), file.topic, file.partition, file.startOffset],
+          JSON.stringify(file),
         );
       }),
     deleteArtifact: (artifact) => db.transaction((tx) => deleteArtifact(tx, artifact)),

@@ -86,10 +86,11 @@ export function createRetention(db: Database): RetentionRegistry {
           .map((row) => json<SinkFile>(row, 'file'))
           .filter((file) => Date.parse(file.maxTime) < Date.parse(before)),
       ),
-    dropSinkFile: ({ topic, partition, startOffset }) =>
+    dropSinkFile: (file) =>
       db.transaction(async (tx) => {
-        const where = 'topic = ? AND partition = ? AND start_offset = ?';
-        const found = [topic, partition, startOffset];
+        // Its place alone may be that of several: a topic that was created anew counts from the start again.
+        const where = 'topic = ? AND partition = ? AND start_offset = ? AND file = ?';
+        const found = [file.topic, file.partition, file.startOffset, JSON.stringify(file)];
         await tx.run(
           `DELETE FROM sink_file_models WHERE file IN (SELECT seq FROM sink_files WHERE ${where})`,
           ...found,
