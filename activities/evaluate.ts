@@ -28,6 +28,7 @@ export function createEvaluateActivities(ports: Ports) {
     const snapshot = await readJson<SnapshotManifest>(store, champion.snapshot);
     return {
       version: champion.version,
+      task: bundle.task,
       onnx: await store.pathOf(bundle.onnx),
       featuresSql: Buffer.from(await store.getBytes(bundle.featuresSql)).toString('utf8'),
       source: bundle.source,

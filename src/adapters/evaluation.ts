@@ -20,7 +20,7 @@ const PARITY = 1e-4;
 const SLICE_VALUES = 100;
 
 type Champion = NonNullable<EvaluationRequest['champion']>;
-type Model = Pick<Champion, 'onnx' | 'features' | 'classes'> & { readonly task: Task };
+type Model = Pick<Champion, 'onnx' | 'features' | 'classes' | 'task'>;
 
 const countOf = (rows: Rows): number => Object.values(rows)[0]?.length ?? 0;
 
@@ -47,7 +47,10 @@ async function scoreWith(
     threads: 2,
   });
   try {
-    const scored = await scorer.score(rows, countOf(rows));
+    const scored = await scorer.score(rows, countOf(rows)).catch((error: unknown) => {
+      // Of the file: what its operators refuse in these rows they refuse again.
+      throw error instanceof ModelProblem ? error : new ModelProblem(`${who} fails: ${messageOf(error)}`);
+    });
     const wrong = scored.values.findIndex((value) => !Number.isFinite(value));
     if (wrong >= 0)
       throw new ModelProblem(`${who} answers ${scored.values[wrong]} for row ${Math.floor(wrong / scored.width)}`);
@@ -180,6 +183,32 @@ function alignClasses(values: Float64Array, from: readonly string[], to: readonl
   return aligned;
 }
 
+/** What the champion answers for the test rows, or why it does not: a champion that is broken is no fault of its challenger. */
+async function championScores(
+  createScorer: ScorerFactory,
+  request: EvaluationRequest,
+  champion: Champion,
+): Promise<{ readonly values: Float64Array } | { readonly why: string }> {
+  const who = `the champion (version ${champion.version})`;
+  if (champion.task !== request.task)
+    return { why: `${who} is a model of ${champion.task}, the definition is of ${request.task}` };
+  let rows: Rows;
+  try {
+    rows = await championFeatures(request, champion);
+  } catch (error) {
+    return { why: `the champion's features cannot be computed on this data: ${messageOf(error)}` };
+  }
+  try {
+    const { values } = await scoreWith(createScorer, champion, rows, who);
+    return {
+      values: request.task === 'regression' ? values : alignClasses(values, champion.classes, request.classes),
+    };
+  } catch (error) {
+    if (!(error instanceof ModelProblem)) throw error;
+    return { why: error.message.startsWith(who) ? error.message : `${who}: ${error.message}` };
+  }
+}
+
 type Compared =
   | { readonly seen: number; readonly comparison: Comparison }
   | { readonly seen?: number; readonly why: string };
@@ -195,22 +224,10 @@ async function compare(
     return { why: 'which rows the champion was trained on cannot be told: the dataset needs an id or a time column' };
   const seen = challenger.truth.length - unseen.length;
   if (unseen.length === 0) return { seen, why: `the champion was trained on all ${seen} test rows` };
-  let rows: Rows;
-  try {
-    rows = await championFeatures(request, champion);
-  } catch (error) {
-    return { seen, why: `the champion's features cannot be computed on this data: ${messageOf(error)}` };
-  }
-  const scored = await scoreWith(
-    createScorer,
-    { ...champion, task: request.task },
-    rows,
-    `the champion (version ${champion.version})`,
-  );
-  const values =
-    request.task === 'regression' ? scored.values : alignClasses(scored.values, champion.classes, request.classes);
+  const answered = await championScores(createScorer, request, champion);
+  if ('why' in answered) return { seen, why: answered.why };
   const left = takeRows(challenger, unseen);
-  const right = takeRows({ ...challenger, values }, unseen);
+  const right = takeRows({ ...challenger, values: answered.values }, unseen);
   const ofChallenger = metricValue(request.metric, left);
   const ofChampion = metricValue(request.metric, right);
   const interval = pairedBootstrap(request.metric, left, right, { confidence: request.confidence, seed: request.seed });

@@ -35,7 +35,10 @@ function championGate(
     return {
       gate: name,
       status: 'inconclusive',
-      detail: `${comparison?.rows ?? 0} rows that neither model was trained on, ${gate.min_rows} are needed`,
+      detail:
+        comparison === undefined && evaluation.notCompared !== undefined
+          ? `not compared: ${evaluation.notCompared}`
+          : `${comparison?.rows ?? 0} rows that neither model was trained on, ${gate.min_rows} are needed`,
     };
   }
   const { low, high, confidence } = comparison.interval;

@@ -274,6 +274,8 @@ export interface EvaluationRequest {
   readonly predictions: string;
   readonly champion: {
     readonly version: number;
+    /** Of its own definition; another one than the challenger's cannot be compared. */
+    readonly task: Task;
     readonly onnx: string;
     readonly featuresSql: string;
     readonly source: readonly SourceColumn[];

@@ -10,14 +10,17 @@ import { withSession } from '../../src/adapters/duckdb/session.ts';
 import { createEvaluator } from '../../src/adapters/evaluation.ts';
 import { createScorer } from '../../src/adapters/onnx/scorer.ts';
 import { openStore } from '../../src/adapters/store/directory.ts';
+import type { BundleManifest } from '../../src/contracts/bundle.ts';
 import type { SnapshotManifest } from '../../src/contracts/data.ts';
 import { modelSchema } from '../../src/contracts/documents.ts';
 import type { EvaluateResult } from '../../src/contracts/messages.ts';
+import type { Task } from '../../src/contracts/values.ts';
 import { canonicalJson } from '../../src/domain/canonical.ts';
 import type { Registry } from '../../src/ports/registry.ts';
-import { linearOnnx } from '../support/onnx-files.ts';
+import type { ArtifactStore } from '../../src/ports/store.ts';
+import { linearOnnx, logarithmOnnx, logisticOnnx } from '../support/onnx-files.ts';
 import { BACKENDS, freshOn } from '../support/registry-backends.ts';
-import { digestOf, project } from '../support/registry-fixtures.ts';
+import { at, digestOf, openRun, project, ship } from '../support/registry-fixtures.ts';
 
 const MODEL = 'm';
 let folder: string;
@@ -31,10 +34,12 @@ interface Case {
   readonly test: string;
   /** Keys of the Model document. */
   readonly change?: object;
+  /** The ONNX file of a version that serves already, of which the features are those of the challenger. */
+  readonly champion?: { readonly onnx: Uint8Array; readonly task?: Task };
 }
 
 /** A run of a model that predicts x, up to its evaluation. */
-async function evaluating(registry: Registry, { test, change = {} }: Case) {
+async function evaluating(registry: Registry, { test, change = {}, champion }: Case) {
   const store = await openStore(`file://${join(folder, 'artifacts')}`);
   const stored = async (select: string): Promise<string> => {
     const path = join(await mkdtemp(join(folder, 'part-')), 'part.parquet');
@@ -58,8 +63,10 @@ async function evaluating(registry: Registry, { test, change = {} }: Case) {
   } as unknown as SnapshotManifest;
   const onnx = join(await mkdtemp(join(folder, 'onnx-')), 'model.onnx');
   await writeFile(onnx, linearOnnx('x', 1, 0));
+  if (champion !== undefined)
+    await serving(registry, store, champion, await stored("SELECT 'seen' AS __id, NULL::TIMESTAMP AS __time"));
   const opened = await registry.openRun({
-    ...{ model: MODEL, requestKey: 'one', trigger: 'manual', eventKeys: [], requester: null, reason: null },
+    ...{ model: MODEL, requestKey: 'run', trigger: 'manual', eventKeys: [], requester: null, reason: null },
     ...{ definitionDigest, at: new Date().toISOString() },
   });
   if (opened.status !== 'opened') throw new Error(opened.reason);
@@ -74,6 +81,34 @@ async function evaluating(registry: Registry, { test, change = {} }: Case) {
   const evaluate = () =>
     new MockActivityEnvironment().run<[typeof request], EvaluateResult, typeof evaluateRun>(evaluateRun, request);
   return { run, request, evaluate };
+}
+
+/** Version 1, promoted; `seen` is what it was trained on. */
+async function serving(
+  registry: Registry,
+  store: ArtifactStore,
+  { onnx, task = 'regression' }: NonNullable<Case['champion']>,
+  seen: string,
+): Promise<void> {
+  const { run } = await openRun(registry, MODEL, 'champion');
+  const bundle = {
+    ...{ model: MODEL, task, classes: task === 'regression' ? [] : ['false', 'true'], labelSql: 'y', idColumn: 'id' },
+    ...{ onnx: await store.putBytes(onnx), featuresSql: await store.putBytes(Buffer.from('SELECT x FROM source')) },
+    ...{ features: [{ name: 'x', type: 'float64' }], source: [{ name: 'x', type: 'float64' }] },
+  } satisfies BundleManifest;
+  const snapshot = { parts: { train: { digest: seen, rows: 1 }, validation: { digest: seen, rows: 1 } } };
+  const version = await registry.registerVersion({
+    ...{ model: MODEL, run, bundleDigest: await store.putBytes(Buffer.from(canonicalJson(bundle))), source: [] },
+    snapshot: await store.putBytes(Buffer.from(canonicalJson(snapshot))),
+    metric: { name: 'rmse', value: 1 },
+    evaluation: { rows: 10, metric: 'rmse', metrics: { rmse: 1 }, slices: [] },
+    createdAt: at(3),
+  });
+  await registry.requestApproval({
+    ...{ run, model: MODEL, version: version.version, bundleDigest: version.bundleDigest, required: 1 },
+    ...{ requestedAt: at(4), expiresAt: at(1_000) },
+  });
+  await ship(registry, version);
 }
 
 describe.each(BACKENDS)('an evaluation (registry on %s)', (backend) => {
@@ -102,5 +137,44 @@ describe.each(BACKENDS)('an evaluation (registry on %s)', (backend) => {
       ]);
       // Asked again, after a crash, it answers from the registry.
       expect(await evaluate()).toEqual(first);
+    }));
+
+  const NO_COMPARISON: readonly (readonly [string, NonNullable<Case['champion']>, string])[] = [
+    ['answers NaN for one row', { onnx: logarithmOnnx('x') }, 'the champion (version 1) answers NaN for row 3'],
+    [
+      'was of another task',
+      { onnx: logisticOnnx({ x: 1 }, 0), task: 'binary-classification' },
+      'the champion (version 1) is a model of binary-classification, the definition is of regression',
+    ],
+    [
+      'can no longer be loaded',
+      { onnx: Buffer.from('no model any more') },
+      'the champion (version 1): model.onnx is cut off or no ONNX file',
+    ],
+  ];
+  for (const [what, champion, why] of NO_COMPARISON) {
+    it(`judges a challenger by the other gates where the champion ${what}`, () =>
+      onFresh(async (registry) => {
+        const test = 'SELECT CASE i WHEN 3 THEN -5 ELSE i END::DOUBLE AS x, x AS __label FROM range(200) t(i)';
+        const { run, evaluate } = await evaluating(registry, {
+          ...{ test, champion },
+          change: { gates: [{ type: 'maximum', metric: 'rmse', value: 5 }] },
+        });
+        expect(await evaluate()).toMatchObject({ status: 'passed', metric: { name: 'rmse', value: 0 } });
+        expect((await registry.run(run))?.evaluation?.notCompared).toContain(why);
+      }));
+  }
+
+  it('is inconclusive by the gate that needs the champion, and says what is wrong with that one', () =>
+    onFresh(async (registry) => {
+      const { evaluate } = await evaluating(registry, {
+        test: 'SELECT (i - 5)::DOUBLE AS x, x AS __label FROM range(600) t(i)',
+        champion: { onnx: logarithmOnnx('x') },
+        change: { gates: [{ type: 'champion', require: 'not_worse', margin: 0 }] },
+      });
+      expect(await evaluate()).toMatchObject({
+        status: 'inconclusive',
+        reason: 'champion (not_worse): not compared: the champion (version 1) answers NaN for row 0',
+      });
     }));
 });

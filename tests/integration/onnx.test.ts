@@ -196,6 +196,7 @@ describe('evaluation', () => {
 
   const champion = async (trained: string): Promise<NonNullable<EvaluationRequest['champion']>> => ({
     version: 3,
+    task: 'binary-classification',
     onnx: await fileOf(logisticOnnx({ half: -0.01 }, 0)),
     featuresSql: 'SELECT raw / 2 AS half FROM source',
     source: [{ name: 'raw', type: 'int64' }],
