@@ -5,6 +5,7 @@ import type { GateResult, MetricValue } from '../src/contracts/evaluation.ts';
 import type { EvaluateResult, RegisterResult, StageRequest } from '../src/contracts/messages.ts';
 import { canonicalJson } from '../src/domain/canonical.ts';
 import { judgeGate, overall } from '../src/domain/gates.ts';
+import { judgedFrom, listedSlices } from '../src/domain/slices.ts';
 import { defaultMetric } from '../src/domain/statistics/scored.ts';
 import { type EvaluationRequest, ModelProblem } from '../src/ports/data.ts';
 import { readJson } from '../src/ports/store.ts';
@@ -67,6 +68,7 @@ export function createEvaluateActivities(ports: Ports) {
             task: document.task,
             metric,
             slices: document.evaluation.slices,
+            judgedFrom: judgedFrom(document.gates),
             classes: snapshot.classes,
             features: snapshot.features,
             onnx: await store.pathOf(request.onnx),
@@ -101,7 +103,12 @@ export function createEvaluateActivities(ports: Ports) {
           const measured = value === undefined ? null : { name: metric, value };
           await registry.updateRun(
             request.run,
-            { stage: 'register', evaluation, gates, ...(measured === null ? {} : { metric: measured }) },
+            {
+              stage: 'register',
+              evaluation: listedSlices(evaluation),
+              gates,
+              ...(measured === null ? {} : { metric: measured }),
+            },
             surroundings.now().toISOString(),
           );
           return resultOf(gates, measured);

@@ -97,7 +97,8 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'Model.gates[].slice.slice': 'One of `evaluation.slices`',
   'Model.gates[].slice.metric': METRIC,
   'Model.gates[].slice.value': 'Smallest value that passes; largest for a metric where lower is better',
-  'Model.gates[].slice.min_rows': 'Values of the slice with fewer rows are left aside',
+  'Model.gates[].slice.min_rows':
+    'Values of the slice with fewer rows are left aside. With more than 10,000 other values the gate is inconclusive',
   'Model.approval': 'The decision of people',
   'Model.approval.required': 'Number of distinct approvers',
   'Model.approval.remind': 'Time between reminders while a decision is waited for',

@@ -1,8 +1,9 @@
 /** Judges an ONNX file on the test part: the file that would ship, never the trainer's word for it. */
 import type { FeatureColumn } from '../contracts/data.ts';
-import type { Comparison, Evaluation, SliceMetric } from '../contracts/evaluation.ts';
+import type { Comparison, Evaluation, SliceMetric, UnlistedValues } from '../contracts/evaluation.ts';
 import type { Metric, Task } from '../contracts/values.ts';
 import { requestColumns } from '../domain/joins.ts';
+import { measuredValues } from '../domain/slices.ts';
 import { pairedBootstrap } from '../domain/statistics/bootstrap.ts';
 import { metricValue } from '../domain/statistics/metrics.ts';
 import { improvement, metricsOf, type Scored, takeRows } from '../domain/statistics/scored.ts';
@@ -16,8 +17,6 @@ import { typedRelation } from './duckdb/types.ts';
 
 /** Largest difference between the trainer's own predictions and the file's; relative for predictions beyond 1. */
 const PARITY = 1e-4;
-/** Values of one slice that are listed, the most frequent first. */
-const SLICE_VALUES = 100;
 
 type Champion = NonNullable<EvaluationRequest['champion']>;
 type Model = Pick<Champion, 'onnx' | 'features' | 'classes' | 'task'>;
@@ -111,8 +110,11 @@ function metricsFor(task: Task, scored: Scored): Partial<Record<Metric, number>>
   return found;
 }
 
-function slicesOf(request: EvaluationRequest, rows: Rows, scored: Scored): readonly SliceMetric[] {
-  return request.slices.flatMap((slice) => {
+/** The values of each slice that gates and people look at, the most frequent first, and how many there are beyond them. */
+function slicesOf(request: EvaluationRequest, rows: Rows, scored: Scored): Pick<Evaluation, 'slices' | 'unlisted'> {
+  const slices: SliceMetric[] = [];
+  const unlisted: UnlistedValues[] = [];
+  for (const slice of request.slices) {
     const byValue = new Map<string, number[]>();
     (rows[`__slice_${slice}`] ?? []).forEach((cell, row) => {
       const value = String(cell);
@@ -121,11 +123,16 @@ function slicesOf(request: EvaluationRequest, rows: Rows, scored: Scored): reado
       else list.push(row);
     });
     const ordered = [...byValue].sort(([a, left], [b, right]) => right.length - left.length || (a < b ? -1 : 1));
-    return ordered.slice(0, SLICE_VALUES).map(([value, positions]): SliceMetric => {
+    const counts = ordered.map(([, positions]) => positions.length);
+    const measured = measuredValues(counts, request.judgedFrom?.[slice]);
+    for (const [value, positions] of ordered.slice(0, measured)) {
       const metrics = metricsFor(request.task, takeRows(scored, positions));
-      return { slice, value, rows: positions.length, score: metrics[request.metric] ?? null, metrics };
-    });
-  });
+      slices.push({ slice, value, rows: positions.length, score: metrics[request.metric] ?? null, metrics });
+    }
+    if (ordered.length > measured)
+      unlisted.push({ slice, values: ordered.length - measured, rows: counts[measured] ?? 0 });
+  }
+  return { slices, ...(unlisted.length === 0 ? {} : { unlisted }) };
 }
 
 /** Positions of test rows that the champion was not trained on; null where that cannot be told. */
@@ -254,7 +261,7 @@ export const createEvaluator = (createScorer: ScorerFactory): Evaluator => ({
       rows: truth.length,
       metric: request.metric,
       metrics: metricsFor(request.task, scored),
-      slices: slicesOf(request, rows, scored),
+      ...slicesOf(request, rows, scored),
     };
     if (request.champion === null) return { evaluation: base, parity, comparison: null };
     const compared = await compare(createScorer, request, request.champion, scored);

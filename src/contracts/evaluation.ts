@@ -34,11 +34,22 @@ export interface SliceMetric {
   readonly metrics?: Readonly<Partial<Record<Metric, number>>>;
 }
 
+/** Values of a slice beyond those that are listed, all of them with at most as many rows as these. */
+export interface UnlistedValues {
+  readonly slice: string;
+  readonly values: number;
+  /** Of the most frequent of them. */
+  readonly rows: number;
+}
+
 export interface Evaluation {
   readonly rows: number;
   readonly metric: Metric;
   readonly metrics: Readonly<Partial<Record<Metric, number>>>;
+  /** Of each slice the most frequent values first. */
   readonly slices: readonly SliceMetric[];
+  /** Absent where all values are in `slices`. */
+  readonly unlisted?: readonly UnlistedValues[];
   /** Absent without a champion. */
   readonly comparison?: Comparison;
   /** Rows of the held-out set that the champion had been trained on, and so were left out of the comparison. */

@@ -80,12 +80,22 @@ function sliceGate(gate: Extract<GateDocument, { type: 'slice' }>, evaluation: E
       detail: `${gate.metric} ${lower ? 'above' : 'below'} ${digits(gate.value)}: ${told.join(', ')}`,
     };
   }
-  if (slices.every((one) => scoreOf(one) === null))
+  const measured = slices.filter((one) => scoreOf(one) !== null).length;
+  if (measured === 0)
     return { gate: name, status: 'inconclusive', detail: `${gate.metric} is undefined on every slice` };
+  const unlisted = evaluation.unlisted?.find((one) => one.slice === gate.slice && one.rows >= gate.min_rows);
+  if (unlisted !== undefined) {
+    return {
+      gate: name,
+      status: 'inconclusive',
+      detail: `${slices.length} values of ${gate.slice} were measured, ${unlisted.values} more were not, of which the most frequent has ${unlisted.rows} rows; a higher min_rows leaves them aside`,
+    };
+  }
+  const undefinedOn = slices.length - measured;
   return {
     gate: name,
     status: 'passed',
-    detail: `${slices.length} values of ${gate.slice} ${lower ? 'at most' : 'at least'} ${digits(gate.value)}`,
+    detail: `${measured} values of ${gate.slice} ${lower ? 'at most' : 'at least'} ${digits(gate.value)}${undefinedOn === 0 ? '' : `, undefined on ${undefinedOn}`}`,
   };
 }
 

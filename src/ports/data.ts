@@ -263,6 +263,8 @@ export interface EvaluationRequest {
   readonly task: Task;
   readonly metric: Metric;
   readonly slices: readonly string[];
+  /** By slice, the fewest rows from which a gate judges a value: these are all measured, up to a bound. @default none is judged */
+  readonly judgedFrom?: Readonly<Record<string, number>>;
   readonly classes: readonly string[];
   readonly features: readonly FeatureColumn[];
   readonly onnx: string;

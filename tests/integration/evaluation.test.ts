@@ -177,4 +177,33 @@ describe.each(BACKENDS)('an evaluation (registry on %s)', (backend) => {
         reason: 'champion (not_worse): not compared: the champion (version 1) answers NaN for row 0',
       });
     }));
+
+  /** 250 stores of 20 rows each, of which the one called `wrong` is far off. */
+  const stores = (wrong: number): string =>
+    `SELECT (i % 250)::DOUBLE AS x, x + CASE i % 250 WHEN ${wrong} THEN 9 ELSE 0 END AS __label, printf('store %03d', i % 250) AS __slice_store FROM range(5000) t(i)`;
+  const gate = { type: 'slice', slice: 'store', metric: 'rmse', value: 5, min_rows: 20 };
+
+  it('judges every value of a slice that has enough rows, not only those that are listed', () =>
+    onFresh(async (registry) => {
+      const change = { evaluation: { slices: ['store'] }, gates: [gate] };
+      const { run, evaluate } = await evaluating(registry, { test: stores(140), change });
+      expect(await evaluate()).toMatchObject({
+        status: 'failed',
+        reason: 'slice store: rmse above 5.0000: store 140 9.0000 (20 rows)',
+      });
+      const evaluation = (await registry.run(run))?.evaluation;
+      expect(evaluation?.slices).toHaveLength(100);
+      expect(evaluation?.unlisted).toEqual([{ slice: 'store', values: 150, rows: 20 }]);
+    }));
+
+  it('is inconclusive where a slice has more values than are judged', () =>
+    onFresh(async (registry) => {
+      const test = 'SELECT i::DOUBLE AS x, x AS __label, i AS __slice_store FROM range(10001) t(i)';
+      const change = { evaluation: { slices: ['store'] }, gates: [{ ...gate, min_rows: 1 }] };
+      const { evaluate } = await evaluating(registry, { test, change });
+      expect(await evaluate()).toMatchObject({
+        status: 'inconclusive',
+        reason: expect.stringContaining('10000 values of store were measured, 1 more were not'),
+      });
+    }));
 });

@@ -91,6 +91,23 @@ describe('a slice', () => {
   ] as const)('%s', (_what, slices, status) => {
     expect(judgeGate(document('roc_auc', 0.55), evaluation({ slices }), false).status).toBe(status);
   });
+  it('is inconclusive where values that have enough rows were not measured', () => {
+    const unlisted = (rows: number) => [{ slice: 'origin', values: 3, rows }];
+    const slices = [slice('EWR', 0.6, 200)];
+    const judged = (rows: number) =>
+      judgeGate(document('roc_auc', 0.55), evaluation({ slices, unlisted: unlisted(rows) }), false);
+    expect(judged(99)).toMatchObject({ status: 'passed' });
+    expect(judged(100)).toMatchObject({
+      status: 'inconclusive',
+      detail: expect.stringContaining('3 more were not, of which the most frequent has 100 rows'),
+    });
+  });
+  it('says on how many values the metric is undefined', () => {
+    const slices = [slice('EWR', 0.6), slice('JFK', null)];
+    expect(judgeGate(document('roc_auc', 0.55), evaluation({ slices }), false).detail).toBe(
+      '1 values of origin at least 0.5500, undefined on 1',
+    );
+  });
   it('is measured by the metric that the gate names, also where another one decides', () => {
     const slices = [slice('EWR', 0.6, 100, { log_loss: 0.4 }), slice('JFK', 0.6, 100, { log_loss: 0.6 })];
     expect(judgeGate(document('log_loss', 0.65), evaluation({ slices }), false).status).toBe('passed');
