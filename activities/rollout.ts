@@ -84,9 +84,12 @@ export function createRolloutActivities({ registry, messenger, notifier, surroun
       status,
       detail,
       alert,
+      revision,
     }: {
       readonly model: string;
       readonly deployment: number;
+      /** Of the plan that was watched; executions from before it was told have none. */
+      readonly revision?: number;
       readonly step: string;
       readonly status: string;
       readonly detail: string;
@@ -98,7 +101,8 @@ export function createRolloutActivities({ registry, messenger, notifier, surroun
       await registry.emit({
         model,
         type: 'alert.raised',
-        id: `alert.raised:${model}:${deployment}:${step}:${status}`,
+        // A step that is watched anew may alert anew.
+        id: `alert.raised:${model}:${deployment}:${step}:${status}${revision === undefined ? '' : `:${revision}`}`,
         data: { deployment, step, text },
         at: now(),
       });

@@ -23,8 +23,14 @@ export function createRunActivities({ registry, messenger, notifier, surrounding
   return {
     loadRunSettings: settingsOf,
 
-    /** The deadline is set once: a repeated request keeps the first. */
-    async requestApproval(request: m.StageRequest & m.RegisterResult): Promise<{ readonly expiresAtMs: number }> {
+    /**
+     * The deadline is set once: a repeated request keeps the first. A request that was settled already, in an execution of the workflow that
+     * Temporal lost, gives back how: nobody could decide it a second time.
+     */
+    async requestApproval(request: m.StageRequest & m.RegisterResult): Promise<{
+      readonly expiresAtMs: number;
+      readonly settled?: { readonly outcome: RunOutcome; readonly reason: string };
+    }> {
       const { model, run, version, bundleDigest } = request;
       const settings = await settingsOf(request);
       const requestedAt = surroundings.now();
@@ -39,13 +45,19 @@ export function createRunActivities({ registry, messenger, notifier, surrounding
       });
       await registry.updateRun(run, { stage: 'decide' }, now());
       const approval = required(await registry.approval(run), `approval request of ${run}`);
+      const expiresAtMs = Date.parse(approval.expiresAt);
+      if (approval.outcome !== null) {
+        const accepted = approval.decisions.filter((one) => one.status === 'accepted').map((one) => one.actor);
+        const reason = `${approval.outcome} by ${accepted.join(', ')} before the workflow was started again`;
+        return { expiresAtMs, settled: { outcome: approval.outcome, reason } };
+      }
       await notifier.notify({
         model,
         event: 'approval.requested',
         text: `${run}: version ${version} (${bundleDigest}) waits for ${approval.required} approval(s) until ${approval.expiresAt}`,
       });
       await messenger.runAwaits(model, { run });
-      return { expiresAtMs: Date.parse(approval.expiresAt) };
+      return { expiresAtMs };
     },
 
     async submitDecision({

@@ -7,6 +7,7 @@ import {
   CancellationScope,
   condition,
   isCancellation,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -28,6 +29,9 @@ import { show } from './visibility.ts';
 const { writePlan, promote, finishRollout, alertRollout } = proxyActivities<RolloutActivities>(quick);
 const { watchStep } = proxyActivities<RolloutActivities>(watch);
 
+const ANSWER_WAITS = 'answer-waits-for-writing';
+const WATCHED_ANEW = 'watched-anew-after-resume';
+
 interface End {
   readonly outcome: RolloutOutcome;
   readonly reason: string;
@@ -41,18 +45,24 @@ export async function rollout(input: RolloutInput): Promise<End> {
   let stopped: End | null = null;
   let outcome: RolloutOutcome | null = null;
   let watching: CancellationScope | null = null;
+  let writing = false;
 
   const stop = (end: End): void => {
     stopped ??= end;
     watching?.cancel();
   };
   setHandler(fenceSignal, ({ reason }) => stop({ outcome: 'superseded', reason }));
-  setHandler(abortRolloutUpdate, ({ actor, reason }): { readonly status: 'aborted' | 'refused' } => {
+  // A plan or a promotion under way comes into force or not, whatever is said meanwhile: the answer waits for it, which may be long where the
+  // registry is away.
+  const written = (): Promise<void> => condition(() => !writing);
+  setHandler(abortRolloutUpdate, async ({ actor, reason }): Promise<{ readonly status: 'aborted' | 'refused' }> => {
+    if (writing && patched(ANSWER_WAITS)) await written();
     if (outcome !== null || stopped !== null) return { status: 'refused' };
     stop({ outcome: 'aborted', reason: `aborted by ${actor}${reason ? `: ${reason}` : ''}` });
     return { status: 'aborted' };
   });
-  setHandler(pauseRolloutUpdate, ({ actor, reason }): { readonly status: 'paused' | 'refused' } => {
+  setHandler(pauseRolloutUpdate, async ({ actor, reason }): Promise<{ readonly status: 'paused' | 'refused' }> => {
+    if (writing && patched(ANSWER_WAITS)) await written();
     if (outcome !== null || stopped !== null) return { status: 'refused' };
     paused = `paused by ${actor}${reason ? `: ${reason}` : ''}`;
     watching?.cancel();
@@ -75,10 +85,15 @@ export async function rollout(input: RolloutInput): Promise<End> {
 
   async function plan(entries: ReturnType<typeof onlyChampion>, note: string): Promise<boolean> {
     revision += 1;
-    const written = await writePlan({ plan: { model, deployment, revision, entries }, step, detail: note });
-    if (written.status === 'stale')
-      stop({ outcome: 'superseded', reason: `deployment ${written.current} has taken over` });
-    return written.status !== 'stale';
+    writing = true;
+    try {
+      const answer = await writePlan({ plan: { model, deployment, revision, entries }, step, detail: note });
+      if (answer.status === 'stale')
+        stop({ outcome: 'superseded', reason: `deployment ${answer.current} has taken over` });
+      return answer.status !== 'stale';
+    } finally {
+      writing = false;
+    }
   }
 
   /** Returns when the rollout may go on; a person who was told 'paused' must see no further step, and no promotion. */
@@ -118,10 +133,15 @@ export async function rollout(input: RolloutInput): Promise<End> {
     await unpaused();
     if (end()) return end();
     step = stepName(plan_);
-    if (!(await plan(stepEntries(plan_, champion, toVersion), 'starts'))) return end();
+    const entries = stepEntries(plan_, champion, toVersion);
+    if (!(await plan(entries, 'starts'))) return end();
+    let isAnew = false;
     for (;;) {
       await unpaused();
       if (end()) return end();
+      // The servers count from zero for a plan that they have not seen: what made the step inconclusive is past.
+      if (isAnew && !(await plan(entries, 'watched anew'))) return end();
+      isAnew = false;
       tell(`Step ${step}: waits until every live server has revision ${revision}, holds and compares.`);
       const verdict = await watched(plan_, champion);
       if (end()) return end();
@@ -132,7 +152,9 @@ export async function rollout(input: RolloutInput): Promise<End> {
       }
       if (verdict.verdict === 'failed') return { outcome: 'rolled_back', reason: `${step}: ${verdict.detail}` };
       paused = `inconclusive: ${verdict.detail}`;
-      await alertRollout({ model, deployment, step, status: 'inconclusive', detail: verdict.detail, alert: true });
+      const told = { model, deployment, step, status: 'inconclusive', detail: verdict.detail, alert: true };
+      await alertRollout({ ...told, revision });
+      isAnew = patched(WATCHED_ANEW);
     }
   }
 
@@ -149,7 +171,13 @@ export async function rollout(input: RolloutInput): Promise<End> {
     const ended = end();
     if (ended) return ended;
     revision += 1;
-    const answer = await promote({ plan: { model, deployment, revision, entries: onlyChampion(toVersion) } });
+    writing = true;
+    const answer = await promote({ plan: { model, deployment, revision, entries: onlyChampion(toVersion) } }).finally(
+      () => {
+        writing = false;
+      },
+    );
+    if (answer.status === 'promoted') outcome = 'promoted';
     if (answer.status === 'promoted') return { outcome: 'promoted', reason: input.reason };
     return end() ?? { outcome: answer.stale ? 'superseded' : 'rolled_back', reason: answer.reason };
   }

@@ -153,9 +153,10 @@ export async function run(input: RunInput): Promise<End> {
   }
 
   async function awaitDecision(registered: RegisterResult, settings: RunSettings): Promise<End> {
-    const { expiresAtMs } = await control.requestApproval({ ...request, ...registered });
+    const { expiresAtMs, settled } = await control.requestApproval({ ...request, ...registered });
     stage = 'decide';
     show({ stage, version: registered.version });
+    if (settled) return settled;
     stopped ??= yields();
     // No time between reminders means no reminders.
     let remindAtMs = settings.remindMs > 0 ? Date.now() + settings.remindMs : Number.POSITIVE_INFINITY;

@@ -31,6 +31,7 @@ import {
   value,
   type World,
 } from '../support/gateway-world.ts';
+import { waitingCandidate } from '../support/registry-fixtures.ts';
 
 const MAX_BYTES = 262_144;
 useGatewayWorlds();
@@ -117,6 +118,24 @@ describe('a running gateway', () => {
       ]);
       expect(await signals('dataset/never-applied', 'dataArrived')).toBeNull();
       expect(await signals('lifecycle/never-applied', 'eventsArrived')).toBeNull();
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'accepts no decision on a run whose workflow does not run: it would count for nothing, and could not be made again',
+    async () => {
+      const { run, bundleDigest } = await waitingCandidate(world.registry, world.model, 'lost');
+      const response = await fetch(`${world.url}/api/v1/runs/${run}/decisions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ actor: 'ana', decision: 'approve', bundleDigest }),
+      });
+      expect(response.status).toBe(409);
+      expect(await response.json()).toMatchObject({
+        error: expect.stringMatching(/^.* has no outcome, but its workflow does not run, so nothing was decided: /),
+      });
+      expect(await world.registry.approval(run)).toMatchObject({ decisions: [], outcome: null });
     },
     TIMEOUT_MS,
   );

@@ -54,7 +54,10 @@ describe('a recorded history', () => {
       'trainer-failed',
     ])
       expect(scenarios).toContain(`run-${end}`);
-    for (const end of ['promoted', 'rolled-back', 'paused-and-aborted', 'fenced', 'back', 'inconclusive-then-resumed'])
+    for (const end of [
+      ...['promoted', 'rolled-back', 'paused-and-aborted', 'fenced', 'back'],
+      ...['inconclusive-then-resumed', 'inconclusive-then-watched-anew'],
+    ])
       expect(scenarios).toContain(`rollout-${end}`);
     for (const end of ['scored', 'failed', 'cancelled']) expect(scenarios).toContain(`batch-${end}`);
     for (const one of ['dataset-with-an-erasure', 'dataset-with-an-erasure-in-slices'])

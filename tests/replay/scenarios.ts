@@ -107,7 +107,7 @@ async function playRollouts(loop: Loop): Promise<Played[]> {
     'it goes on',
     async () => (await loop.updates.rollout(MODEL, 4, 'resume', { actor: 'olga', reason: null })).status === 'resumed',
   );
-  await note('inconclusive-then-resumed', 4);
+  await note('inconclusive-then-watched-anew', 4);
   loop.behaviours.set(MODEL, { challenger: 'absent' });
   await approved('aborted');
   await watching(5);

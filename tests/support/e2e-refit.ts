@@ -28,14 +28,15 @@ interface Place {
 
 export const runRefit = (args: readonly string[], place: Place): Promise<Ended> => runNode([BIN, ...args], place);
 
-/** A script, to its end. */
-export function runNode(args: readonly string[], { cwd, env }: Place): Promise<Ended> {
+/** A script, to its end, or until it is cut off by SIGTERM. */
+export function runNode(args: readonly string[], { cwd, env }: Place, signal?: AbortSignal): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, {
       cwd,
       env: { ...machineEnvironment(), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    signal?.addEventListener('abort', () => child.kill());
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

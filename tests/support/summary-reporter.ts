@@ -7,7 +7,7 @@ import { stripVTControlCharacters } from 'node:util';
 import type { Reporter, TestModule } from 'vitest/node';
 
 /** Lines that one failure may take: the whole of it stands further up. */
-const MOST_LINES = 12;
+const MOST_LINES = 30;
 
 interface Failure {
   readonly message?: string | undefined;

@@ -7,8 +7,8 @@ export interface Behaviour {
   readonly training: 'done' | 'fails' | 'waits';
   /** The rmse on held-out rows; the definition allows 2. undefined: it could not be measured. */
   readonly rmse: number | undefined;
-  /** What the inference servers count of a challenger. `absent`: no server runs. */
-  readonly challenger: 'healthy' | 'failing' | 'silent' | 'absent';
+  /** What the inference servers count of a challenger. `absent`: no server runs. `dropped`: of the first plan a row missed the log, of later ones none. */
+  readonly challenger: 'healthy' | 'failing' | 'silent' | 'absent' | 'dropped';
 }
 
 const USUAL: Behaviour = { data: 'fine', training: 'done', rmse: 1, challenger: 'healthy' };

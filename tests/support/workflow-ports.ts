@@ -112,7 +112,8 @@ function report(plan: TrafficPlan, behaviours: Behaviours): ReplicaReport {
       latencyBuckets: LATENCY_BUCKETS_MS.map((_, at) => (at === 3 ? requests : 0)),
     };
   });
-  return { replica: 'one', ...plan, counts, droppedLogs: 0, failures: [] };
+  const droppedLogs = challenger === 'dropped' && plan.revision === 1 ? 1 : 0;
+  return { replica: 'one', ...plan, counts, droppedLogs, failures: [] };
 }
 
 function withServers(registry: Registry, behaviours: Behaviours): Registry {

@@ -21,10 +21,24 @@ export const keepsReports = (): Messenger => ({
   state: async () => 'running',
 });
 
+type Result = () => Promise<{ readonly outcome: string; readonly reason: string }>;
+
 export interface StartedRun {
   readonly run: string;
+  readonly input: RunInput;
   /** Skips time until the run has ended. */
-  readonly result: () => Promise<{ readonly outcome: string; readonly reason: string }>;
+  readonly result: Result;
+}
+
+/** As its lifecycle would. */
+export async function startRunWorkflow(loop: Loop, input: RunInput): Promise<Result> {
+  const handle = await loop.client.workflow.start('run', {
+    workflowId: runWorkflowId(input.model, input.run),
+    taskQueue: QUEUES.control,
+    workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+    args: [input],
+  });
+  return () => handle.result();
 }
 
 export async function startedRun(
@@ -46,11 +60,5 @@ export async function startedRun(
   if (opened.status !== 'opened') throw new Error(opened.reason);
   const { run, trigger } = opened.run;
   const input: RunInput = { stateVersion: 1, model, run, trigger, definitionDigest, requester };
-  const handle = await loop.client.workflow.start('run', {
-    workflowId: runWorkflowId(model, run),
-    taskQueue: QUEUES.control,
-    workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
-    args: [input],
-  });
-  return { run, result: () => handle.result() };
+  return { run, input, result: await startRunWorkflow(loop, input) };
 }

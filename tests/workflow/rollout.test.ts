@@ -1,6 +1,7 @@
 /** Guarantees 3 and 4: one rollout at a time, its plans fenced; a challenger that fails leaves the champion serving. */
 import { describe, expect, it, vi } from 'vitest';
 import type { RolloutStatus } from '../../src/contracts/messages.ts';
+import type { Behaviour } from '../support/workflow-behaviour.ts';
 import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
 import { inSkippedTime } from '../support/workflow-time.ts';
 
@@ -34,7 +35,7 @@ const onlyChampion = (version: number) => [{ version, role: 'champion', weight: 
 async function challenged(
   loop: Loop,
   model: string,
-  challenger: 'healthy' | 'failing' | 'silent' | 'absent',
+  challenger: Behaviour['challenger'],
   rollout: object = steps,
 ): Promise<void> {
   await loop.apply(definition(model, { rollout: { patience: '0s', ...rollout } }));
@@ -103,6 +104,58 @@ describe('a rollout', () => {
     });
     expect(await finished(loop, 'quiet', 2)).toMatchObject({ outcome: 'promoted' });
   });
+
+  it('is watched anew when it is resumed: what the servers counted before holds it no longer', async () => {
+    const { loop } = server();
+    await challenged(loop, 'dropping', 'dropped', { steps: [canary] });
+    await eventually('it is told', async () =>
+      loop.behaviours.told('dropping', 'alert.raised').some((text) => text.includes('1 predictions were dropped')),
+    );
+    const resume = { actor: 'olga', reason: null };
+    expect(await loop.updates.rollout('dropping', 2, 'resume', resume)).toEqual({ status: 'resumed' });
+    expect(await finished(loop, 'dropping', 2)).toMatchObject({ outcome: 'promoted' });
+    expect(await loop.registry.plan('dropping')).toMatchObject({ deployment: 2, revision: 3 });
+  });
+
+  it.each(['abort', 'pause'] as const)(
+    '%s that comes while it promotes is answered by what came of it',
+    async (verb) => {
+      const { loop } = server();
+      const model = `late-${verb}`;
+      const { promote } = loop.registry;
+      let promoting = false;
+      let release = (): void => {};
+      const released = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      await challenged(loop, model, 'absent', { steps: [canary] });
+      await inStep(loop, model, 2, 'canary 10 %');
+      // As long as a registry is away.
+      Object.assign(loop.registry, {
+        promote: async (...args: Parameters<typeof promote>) => {
+          promoting = true;
+          await released;
+          return promote(...args);
+        },
+      });
+      try {
+        loop.behaviours.set(model, { challenger: 'healthy' });
+        await eventually('it promotes', async () => promoting);
+        const answer = loop.updates.rollout(model, 2, verb, { actor: 'olga', reason: null });
+        await eventually('the workflow has it', async () => {
+          const { events } = await loop.rolloutHandle(model, 2).fetchHistory();
+          return events?.some((event) => event.workflowExecutionUpdateAcceptedEventAttributes);
+        });
+        release();
+        expect(await answer).toEqual({ status: 'refused' });
+      } finally {
+        release();
+        Object.assign(loop.registry, { promote });
+      }
+      expect(await finished(loop, model, 2)).toMatchObject({ outcome: 'promoted' });
+      await loop.champion(model, 2);
+    },
+  );
 
   it('waits while no server is live, and a person may abort it', async () => {
     const { loop } = server();

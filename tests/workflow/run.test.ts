@@ -1,8 +1,9 @@
 /** A run alone: its outcomes, and what stops it. Whatever happens it ends with an outcome in the registry and one report. */
 import { describe, expect, it } from 'vitest';
+import { judgeDecision } from '../../src/domain/approval.ts';
 import type { Behaviour } from '../support/workflow-behaviour.ts';
 import { eventually } from '../support/workflow-loop.ts';
-import { finished, keepsReports, startedRun } from '../support/workflow-run.ts';
+import { finished, keepsReports, startedRun, startRunWorkflow } from '../support/workflow-run.ts';
 import { inSkippedTime } from '../support/workflow-time.ts';
 
 const server = inSkippedTime(keepsReports);
@@ -61,6 +62,27 @@ describe('cancel', () => {
     expect(await result()).toMatchObject({ outcome: 'cancelled' });
     expect(await loop.registry.version('withdrawn', approval.version)).toMatchObject({ role: 'rejected' });
   });
+});
+
+it('that is started again after Temporal lost it ends as it was decided', async () => {
+  const { loop } = server();
+  const { run, input } = await startedRun(loop, 'restored');
+  const { bundleDigest } = await loop.waiting(run);
+  await loop.runHandle(run).terminate('lost');
+  const decision = { requestId: 'r1', actor: 'ana', decision: 'approve' as const, bundleDigest, reason: null };
+  const { verdict } = await loop.registry.recordDecision(
+    run,
+    { ...decision, via: 'update' },
+    (context) => judgeDecision(context, { ...decision, via: 'update' }),
+    new Date(await loop.options.nowMs()).toISOString(),
+  );
+  expect(verdict).toMatchObject({ status: 'accepted', settles: 'approved' });
+  const again = await startRunWorkflow(loop, input);
+  expect(await again()).toEqual({
+    outcome: 'approved',
+    reason: 'approved by ana before the workflow was started again',
+  });
+  expect(await loop.registry.run(run)).toMatchObject({ outcome: 'approved' });
 });
 
 describe('supersede', () => {

@@ -14,6 +14,8 @@ export interface KafkaRecord {
   readonly value: string;
 }
 
+const READ_MS = 300_000;
+
 /** All records of some topics, from the first to those that are there when this is called. */
 export async function readTopics(addresses: Addresses, names: readonly string[]): Promise<readonly KafkaRecord[]> {
   const kafka = new Kafka({ clientId: 'demo-checker', brokers: [...addresses.kafka], logLevel: logLevel.NOTHING });
@@ -32,6 +34,14 @@ export async function readTopics(addresses: Addresses, names: readonly string[])
   await consumer.connect();
   await consumer.subscribe({ topics: names.map((name) => addresses.topicPrefix + name), fromBeginning: true });
   await new Promise<void>((resolve, reject) => {
+    const late = setTimeout(
+      () =>
+        reject(
+          new Error(`Kafka did not give ${[...ends.keys()].join(', ')} to their ends within ${READ_MS / 1_000} s`),
+        ),
+      READ_MS,
+    );
+    consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
     consumer
       .run({
         autoCommit: false,
@@ -46,7 +56,9 @@ export async function readTopics(addresses: Addresses, names: readonly string[])
             value: message.value?.toString('utf8') ?? '',
           });
           if (BigInt(message.offset) + 1n >= end) ends.delete(`${name}/${partition}`);
-          if (ends.size === 0) resolve();
+          if (ends.size > 0) return;
+          clearTimeout(late);
+          resolve();
         },
       })
       .catch(reject);

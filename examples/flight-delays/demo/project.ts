@@ -19,22 +19,28 @@ function merge(base: unknown, change: unknown): unknown {
 }
 
 const STEPS = [
-  { type: 'shadow', hold: '3s', min_requests: 60 },
+  // Enough for the gain to be told from both versions' answers: 20 flights a request.
+  { type: 'shadow', hold: '3s', min_requests: 400 },
   { type: 'canary', weight: 0.2, hold: '3s', min_requests: 30 },
   { type: 'canary', weight: 0.5, hold: '3s', min_requests: 60 },
 ];
 
 /** Days become seconds; what is decided and why stays as the example has it. */
 const QUICK: Json = {
-  rollout: { steps: STEPS },
-  monitoring: { every: '4s', window: '60s', min_rows: 2_000, performance: { max_drop: 0.03, min_labels: 2_000 } },
+  rollout: {
+    steps: STEPS,
+    // With so few requests one pause of a busy machine would pass for a bad model. The slow one has a bound of its own.
+    analysis: { error_rate: { max_increase: 0.5 }, latency_p95: { max_ratio: 10 } },
+  },
+  // The window holds the whole story: what is confirmed, is by outcomes, however slowly it is played.
+  monitoring: { every: '4s', window: '30m', min_rows: 2_000, performance: { max_drop: 0.03, min_labels: 2_000 } },
   retraining: {
     debounce: '3s',
     max_wait: '20s',
     cooldown: '0s',
     // Above April to June (85,369 rows), so that they are held until drift is confirmed; below July to September (86,326).
     min_new_rows: 86_000,
-    // Windows of a minute: drift alone would need all three minutes to be confirmed, outcomes need one.
+    // Windows that do not overlap: drift alone is not confirmed within the story.
     confirm_drift: { windows: 3, of: 3 },
     budget: { runs_per_day: 20 },
   },
@@ -54,11 +60,14 @@ export const SLOW: Json = {
       min_child_samples: 50,
     },
   },
-  rollout: { steps: [{ type: 'canary', weight: 0.5, hold: '3s', min_requests: 40 }] },
+  rollout: {
+    steps: [{ type: 'canary', weight: 0.5, hold: '3s', min_requests: 100 }],
+    analysis: { latency_p95: { max_ratio: 1.2 } },
+  },
 };
 
-/** Back to the first training, and from now on a changed definition starts nothing. */
-export const CALM: Json = { retraining: { triggers: ['data', 'drift'] } };
+/** Back to the first training; from now on a changed definition starts nothing, and no sweep disturbs the count of events. */
+export const CALM: Json = { monitoring: { every: '24h' }, retraining: { triggers: ['data', 'drift'] } };
 
 export async function copyProject(source: string, target: string): Promise<void> {
   await mkdir(target, { recursive: true });

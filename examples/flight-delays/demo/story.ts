@@ -30,6 +30,16 @@ export interface StoryOptions {
 }
 const LABELS_PER_EVENT = 2_000;
 const EVENTS_PER_BATCH = 7;
+const ALERTS = 1_000;
+const BEFORE_TRAINING = ['snapshot', 'features', 'tune'];
+
+/** In another order, the same each time: however many are asked for, they are of the whole month. */
+function mixed(flights: readonly Flight[]): readonly Flight[] {
+  const STRIDE = 7_919;
+  return Array.from({ length: flights.length }, (_, index) => flights[(index * STRIDE) % flights.length]).filter(
+    (flight) => flight !== undefined,
+  );
+}
 
 export class Story {
   readonly traffic = noTraffic();
@@ -86,9 +96,9 @@ export class Story {
     await producer.disconnect();
   }
 
-  async #runAt(number: number, wanted: (run: Run) => boolean, what: string, timeoutMs = 180_000): Promise<Run> {
+  async #runAt(number: number, wanted: (run: Run) => boolean, what: string): Promise<Run> {
     const name = `${MODEL}-${String(number).padStart(6, '0')}`;
-    return until(`${name} ${what}`, timeoutMs, async () => {
+    return until(`${name} ${what}`, async () => {
       const run = (await this.runs()).find((one) => one.run === name);
       if (run && wanted(run)) return run;
       if (run?.outcome) throw new StoryError(`${name} ended ${run.outcome} before it ${what}: ${run.outcomeReason}`);
@@ -98,7 +108,6 @@ export class Story {
   async #approval(run: string): Promise<Approval> {
     return until(
       `${run} asks for approval`,
-      60_000,
       async () => (await this.read<Approval[]>('/approvals')).find((one) => one.run === run) ?? null,
     );
   }
@@ -109,9 +118,9 @@ export class Story {
     process.stderr.write(`${(await this.refit('approvals')).stdout}`);
     if (this.options.interactive) {
       this.#say(`waits for you: npx refit approve ${run} --as ana   (REFIT_HOME=${this.options.home})`);
-      await until(`${run} approved`, 3_600_000, async () =>
-        (await this.runs()).find((one) => one.run === run)?.outcome === 'approved' ? true : null,
-      );
+      const approved = async () =>
+        (await this.runs()).find((one) => one.run === run)?.outcome === 'approved' ? true : null;
+      await until(`${run} approved`, approved, 3_600_000);
       return;
     }
     if (via === 'update') await this.refit('approve', run, '--as', actor, '--comment', 'read the page');
@@ -124,11 +133,15 @@ export class Story {
     this.#say(`approved by ${actor}, via ${via}`);
   }
   async #champion(version: number): Promise<void> {
-    await until(`version ${version} is champion`, 90_000, async () =>
-      (await this.status()).champion?.version === version ? true : null,
-    );
+    await until(`version ${version} is champion`, async () => {
+      if ((await this.status()).champion?.version === version) return true;
+      const ended = (await this.deployments()).find((one) => one.toVersion === version && one.outcome !== null);
+      if (ended && ended.outcome !== 'promoted')
+        throw new StoryError(`the rollout of version ${version} ended ${ended.outcome}: ${ended.outcomeReason}`);
+      return null;
+    });
     const ready = `${this.options.addresses.inference}/v2/models/${MODEL}/ready`;
-    await until(`version ${version} serves`, 20_000, async () => ((await fetch(ready)).ok ? true : null));
+    await until(`version ${version} serves`, async () => ((await fetch(ready)).ok ? true : null));
     this.#say(`version ${version} is champion`);
   }
   get #inferUrl(): string {
@@ -139,6 +152,7 @@ export class Story {
     await copyProject(this.options.example, this.#project);
     await writeDefinition(this.options.example, this.#project);
     await this.refit('apply', this.#project, '--as', 'dev');
+    await this.refit('pause', MODEL, '--reason', 'until the first quarter is there', '--as', 'dev');
     const at = new Date().toISOString();
     const alert = (index: number) => ({
       key: MODEL,
@@ -161,22 +175,30 @@ export class Story {
     });
     await this.#produce(
       'drift',
-      Array.from({ length: 1_000 }, (_, index) => alert(index)),
+      Array.from({ length: ALERTS }, (_, index) => alert(index)),
     );
     await this.#produce('data', [{ key: 'flights', value: '{"specversion": "1.0", "id": "broken' }]);
     await this.#publishMonths([1, 2, 3, 3]);
     this.#say('published January to March, one of them twice, 1,000 drift alerts, and an event that is cut off');
+    await until('all of it is held', async () => {
+      const { held = 0 } = (await this.counts()).counts;
+      return held === ALERTS + 3 ? true : null;
+    });
+    await this.refit('resume', MODEL, '--as', 'dev');
+    this.#say('retraining was paused while they came, and is resumed');
     const first = await this.#runAt(1, () => true, 'starts');
     this.#say(`${first.run} was started by ${first.trigger}; ${first.eventCount} events stand behind it`);
   }
 
   async killInTraining(): Promise<void> {
-    await this.#runAt(1, (run) => run.stage === 'train', 'trains');
+    const { stage } = await this.#runAt(1, (run) => !BEFORE_TRAINING.includes(run.stage), 'trains');
     const pidFile = join(this.options.home, 'run', 'worker.pid');
     const pid = Number((await readFile(pidFile, 'utf8')).split('\n')[0]);
     process.kill(pid, 'SIGKILL');
     this.kills.push({ part: 'worker', at: new Date().toISOString() });
-    this.#say(`killed the worker (pid ${pid}) in training`);
+    this.#say(
+      `killed the worker (pid ${pid}) ${stage === 'train' ? 'in training' : `in ${stage}: training was over already`}`,
+    );
     const run = await this.#runAt(1, (one) => one.stage === 'decide', 'waits for a decision');
     this.#say(`the run went on in a new worker, training attempt ${run.training?.attempt}`);
     const versions = await this.versions();
@@ -187,7 +209,7 @@ export class Story {
 
   async drift(): Promise<void> {
     await this.#publishMonths([4, 5, 6]);
-    await until('April to June are held', 30_000, async () => {
+    await until('April to June are held', async () => {
       const held = await this.read<ShownEvent[]>(`/events?model=${MODEL}&fate=held&limit=10`);
       if (held.length < 3) return null;
       this.#say(`April to June are held: ${held[0]?.fates[0]?.reason}`);
@@ -198,11 +220,10 @@ export class Story {
     this.#say(`asked for all ${april.length} flights of April`);
     const suspected = await until(
       'drift is suspected',
-      60_000,
       async () => (await this.sweeps()).find((sweep) => sweep.verdict === 'suspected') ?? null,
     );
     this.#say(`suspected: ${suspected.reason}`);
-    const refused = await until('the alert is refused', 30_000, async () => {
+    const refused = await until('the alert is refused', async () => {
       const events = await this.read<ShownEvent[]>(`/events?model=${MODEL}&fate=refused&limit=50`);
       return events.find((event) => event.source.startsWith('refit/sweep/')) ?? null;
     });
@@ -210,7 +231,6 @@ export class Story {
     await this.#publishOutcomes(april);
     const confirmed = await until(
       'drift is confirmed',
-      60_000,
       async () => (await this.sweeps()).find((sweep) => sweep.verdict === 'confirmed') ?? null,
     );
     this.#say(`confirmed: ${confirmed.reason}`);
@@ -244,7 +264,7 @@ export class Story {
   async retrain(): Promise<void> {
     const run = await this.#runAt(2, (one) => one.stage === 'decide', 'waits for a decision');
     this.#say(`${run.run} was started by ${run.trigger}; ${run.eventCount} events stand behind it`);
-    const july = await readFlights(monthFile(this.#project, 7));
+    const july = mixed(await readFlights(monthFile(this.#project, 7)));
     const callers = keepSending(this.#inferUrl, july, { name: 'july', rows: 20, callers: 2, counts: this.traffic });
     try {
       await this.#approve(run.run, 'ben', 'update');
@@ -273,7 +293,7 @@ export class Story {
     });
     try {
       await this.#approve(run.run, 'ana', 'update');
-      const deployment = await until('the challenger is rolled back', 90_000, async () => {
+      const deployment = await until('the challenger is rolled back', async () => {
         const found = (await this.deployments()).find((one) => one.toVersion === run.version);
         return found?.outcome ? found : null;
       });
@@ -300,7 +320,7 @@ export class Story {
   async why(): Promise<void> {
     process.stderr.write((await this.refit('why', `${MODEL}@champion`)).stdout);
     await this.refit('audit', 'verify', MODEL);
-    await until('every event is settled', 60_000, async () => {
+    await until('every event is settled', async () => {
       const { counts } = await this.counts();
       return counts.held === 0 && counts.received === 0 ? true : null;
     });

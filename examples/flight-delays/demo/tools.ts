@@ -36,8 +36,11 @@ export class StoryError extends Error {
   override readonly name = 'StoryError';
 }
 
+/** For a machine that does much else: what cannot come any more is told at once, not after this. */
+const PATIENCE_MS = 600_000;
+
 /** Asks until the answer is not null. */
-export async function until<T>(what: string, timeoutMs: number, ask: () => Promise<T | null>): Promise<T> {
+export async function until<T>(what: string, ask: () => Promise<T | null>, timeoutMs = PATIENCE_MS): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const answer = await ask();

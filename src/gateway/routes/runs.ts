@@ -133,8 +133,14 @@ export const runRoutes =
           try {
             return await updates.decide(run.model, run.run, update);
           } catch (error) {
-            // The run ended between the look and the update: it is judged below, like one that ended long ago.
             if (!(error instanceof ApiError) || error.statusCode !== 409) throw error;
+            // A run that ended between the look and the update is judged below, like one that ended long ago. One that has not ended has nobody
+            // who would act on what the registry accepts.
+            if ((await known(params.run)).outcome === null)
+              throw new ApiError(
+                409,
+                `${run.run} has no outcome, but its workflow does not run, so nothing was decided: it was ended in Temporal (the run then ends as failed by itself) or Temporal lost it (refit apply of the project starts it again; decide then)`,
+              );
           }
         }
         const input = { ...update, via: 'update' as const };
