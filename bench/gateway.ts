@@ -9,8 +9,8 @@ import { Client, Connection } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { Kafka, logLevel, type Producer } from 'kafkajs';
 import { bundleWorkflows } from '../src/local/bundle.ts';
-import { startPart } from '../tests/support/e2e-refit.ts';
-import { freePorts, type TestServers, temporaryHome } from '../tests/support/stack.ts';
+import { quietPorts, startPart } from '../tests/support/e2e-refit.ts';
+import { type TestServers, temporaryHome } from '../tests/support/stack.ts';
 import { quietRuntime } from '../tests/support/workflow-runtime.ts';
 import { writeModels } from './models.ts';
 import { say, tellRatio, until } from './report.ts';
@@ -53,7 +53,7 @@ function watch(home: string): { readonly count: (sql: string) => number; readonl
 /** Seconds until all are taken in, and until all have their fate. */
 async function refitSeconds(servers: TestServers, kafka: Kafka): Promise<{ takenIn: number; handled: number }> {
   const home = await temporaryHome('bench');
-  const [gatewayPort = 0] = await freePorts(1);
+  const [gatewayPort = 0] = await quietPorts(1);
   const topicPrefix = `bench-${process.pid}.`;
   const env = {
     REFIT_HOME: home,

@@ -10,6 +10,7 @@ import { type Ended, type PartProcess, quietPorts, runRefit, startPart, until } 
 import { copyProject, gardenRequest, type Run, writeGarden } from '../support/e2e-stack.ts';
 import { newNamespace } from '../support/namespace.ts';
 
+// How long it takes is not what is proven here, and the machine may be busy.
 const MINUTES_MS = 60_000;
 
 let folder: string;
@@ -55,12 +56,12 @@ beforeAll(async () => {
   await mkdir(join(folder, 'shared'));
   project = await copyProject('gardens', join(folder, 'developer'));
   for (const part of ['gateway', 'worker', 'serve']) parts.push(await startPart(part, await placeOf(part)));
-}, 2 * MINUTES_MS);
+}, 10 * MINUTES_MS);
 
 afterAll(async () => {
   for (const part of parts.reverse()) await part.end();
   await rm(folder, { recursive: true, force: true });
-}, MINUTES_MS);
+}, 10 * MINUTES_MS);
 
 describe('parts that share only settings', () => {
   it(
@@ -104,6 +105,6 @@ describe('parts that share only settings', () => {
         'artifacts',
       ]);
     },
-    3 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 });

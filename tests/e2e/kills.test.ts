@@ -17,6 +17,7 @@ import {
   writeGarden,
 } from '../support/e2e-stack.ts';
 
+// How long it takes is not what is proven here, and the machine may be busy.
 const MINUTES_MS = 60_000;
 const MODEL = 'blooms';
 const ROWS = 2_000;
@@ -36,12 +37,12 @@ beforeAll(async () => {
   await stack.up();
   await stack.refit('apply', project, '--as', 'dev');
   watcher = watchPlans();
-}, 2 * MINUTES_MS);
+}, 10 * MINUTES_MS);
 afterAll(async () => {
   watching = false;
   await watcher;
   await stack?.close();
-}, MINUTES_MS);
+}, 10 * MINUTES_MS);
 
 async function watchPlans(): Promise<void> {
   while (watching) {
@@ -155,7 +156,7 @@ interface Traffic {
   readonly versions: Set<string>;
   /** No answer: the server was down. */
   refused: number;
-  /** When the last connection was refused. */
+  /** When the last request that was refused began. */
   lastRefusedMs: number;
   readonly stop: () => Promise<void>;
 }
@@ -176,6 +177,7 @@ function startTraffic(name: string): Traffic {
     for (let number = 0; !stopped; number += 1) {
       let response: Response;
       let text: string;
+      const begunMs = Date.now();
       try {
         response = await fetch(`${stack.inference}/v2/models/${MODEL}/infer`, {
           method: 'POST',
@@ -185,7 +187,7 @@ function startTraffic(name: string): Traffic {
         text = await response.text();
       } catch {
         traffic.refused += 1;
-        traffic.lastRefusedMs = Date.now();
+        traffic.lastRefusedMs = Math.max(traffic.lastRefusedMs, begunMs);
         await sleep(50);
         continue;
       }
@@ -208,7 +210,7 @@ const inCanary = () =>
       const rollout = await stack.readOrNull<Rollout>(`/models/${MODEL}/rollout`);
       return rollout?.plan?.entries.some((entry) => entry.role === 'canary') || null;
     },
-    60_000,
+    300_000,
     async () => JSON.stringify((await stack.rollout(MODEL)).deployments[0]),
   );
 
@@ -219,10 +221,8 @@ describe('kill -9', () => {
       await publishData(0);
       const left = await training();
       await stack.kill('worker');
-      await until(
-        'the trainer of the killed worker has ended',
-        () => (trainers().some((pid) => left.includes(pid)) ? null : true),
-        5_000,
+      await until('the trainer of the killed worker has ended', () =>
+        trainers().some((pid) => left.includes(pid)) ? null : true,
       );
       const run = await stack.waits(MODEL, 1);
       expect(run.training?.attempt).toBeGreaterThan(1);
@@ -232,7 +232,7 @@ describe('kill -9', () => {
       await stack.champion(MODEL, 1);
       await keepHead();
     },
-    3 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -256,7 +256,7 @@ describe('kill -9', () => {
       expect(await fatesOf('gateway', 300)).toEqual({ refused: 150, ignored: 150 });
       expect(await stack.runs(MODEL)).toHaveLength(1);
     },
-    3 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -270,7 +270,7 @@ describe('kill -9', () => {
         // Looked for from before the approval: the step is over soon, and a slow CLI must not miss it.
         await Promise.all([inCanary(), stack.refit('approve', run.run, '--as', 'ben')]);
         await until('the challenger answers', () => (traffic.versions.has('2') ? true : null));
-        const killedMs = Date.now();
+        expect(traffic.refused).toBe(0);
         const pid = await stack.kill('serve');
         expect((await stack.rollout(MODEL)).deployments[0]).toMatchObject({ toVersion: 2, outcome: null });
         await until('the server is back', async () => {
@@ -282,9 +282,8 @@ describe('kill -9', () => {
         await stack.champion(MODEL, 2);
         await until('callers are answered again', () => (traffic.answered > answered + 50 ? true : null));
         expect(traffic.refused).toBeGreaterThan(0);
-        expect(traffic.lastRefusedMs).toBeGreaterThanOrEqual(killedMs);
-        // The last connection may have been refused while this test saw the server come back.
-        expect(traffic.lastRefusedMs).toBeLessThan(backMs + 500);
+        // None that begins once it is back.
+        expect(traffic.lastRefusedMs).toBeLessThanOrEqual(backMs);
       } finally {
         await traffic.stop();
       }
@@ -293,7 +292,7 @@ describe('kill -9', () => {
       expect(deployment).toMatchObject({ deployment: 2, toVersion: 2, outcome: 'promoted' });
       await keepHead();
     },
-    3 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -318,7 +317,7 @@ describe('kill -9', () => {
       }
       expect(traffic.errors).toEqual([]);
     },
-    4 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it('leaves one run a trigger, one version and one deployment a decision, and plan numbers that only grew', async () => {
@@ -337,7 +336,8 @@ describe('kill -9', () => {
     );
     expect(plan).toMatchObject({ deployment: 3, entries: [{ version: 3, role: 'champion' }] });
     const numbers = plans.map((one) => one.deployment * 1_000 + one.revision);
-    expect(new Set(numbers).size).toBeGreaterThan(5);
+    // Of the at most seven those that were met while they were in force.
+    expect(new Set(numbers).size).toBeGreaterThan(3);
     expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
   });
 
@@ -357,6 +357,6 @@ describe('kill -9', () => {
       expect(approval.decisions.map((one) => one.status)).toEqual(['accepted']);
       await stack.verifyBundle(approval.bundleDigest);
     },
-    MINUTES_MS,
+    10 * MINUTES_MS,
   );
 });

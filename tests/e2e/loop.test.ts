@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { until } from '../support/e2e-refit.ts';
 import { copyProject, E2eStack, gardenRequest, type ShownEvent, writeGarden } from '../support/e2e-stack.ts';
 
+// How long it takes is not what is proven here, and the machine may be busy.
 const MINUTES_MS = 60_000;
 const ROWS = 2_000;
 const MODELS = [
@@ -23,8 +24,8 @@ beforeAll(async () => {
   project = await copyProject('gardens', stack.folder);
   for (const { file } of MODELS) await writeGarden(join(project, 'data', file), 0, ROWS);
   await stack.up();
-}, 2 * MINUTES_MS);
-afterAll(() => stack?.close(), MINUTES_MS);
+}, 10 * MINUTES_MS);
+afterAll(() => stack?.close(), 10 * MINUTES_MS);
 
 const runOf = (model: string, number = 1): string => `${model}-${String(number).padStart(6, '0')}`;
 const decideBySignal = async (model: string, actor: string, requestId: string, reason: string | null = null) => {
@@ -64,7 +65,7 @@ describe('the loop', () => {
         ['states-000001', 2, 0],
       ]);
     },
-    3 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -88,7 +89,7 @@ describe('the loop', () => {
       ]);
       expect(await stack.versions('blooms')).toMatchObject([{ version: 1, role: 'candidate' }]);
     },
-    MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -103,18 +104,14 @@ describe('the loop', () => {
           outcome: string | null;
         }>(`/runs/${runOf('states')}`);
       const decided = (count: number) =>
-        until(
-          `${count} decisions`,
-          async () => ((await states()).approval.decisions.length >= count ? true : null),
-          20_000,
-        );
+        until(`${count} decisions`, async () => ((await states()).approval.decisions.length >= count ? true : null));
       await decided(1);
       await decideBySignal('states', 'ana', 'two');
       await decideBySignal('states', 'mallory', 'three');
       await decided(3);
       expect((await states()).outcome).toBeNull();
       await decideBySignal('states', 'ben', 'four');
-      await until('the quorum approves', async () => ((await states()).outcome === 'approved' ? true : null), 20_000);
+      await until('the quorum approves', async () => ((await states()).outcome === 'approved' ? true : null));
       expect((await states()).approval.decisions.map((one) => [one.actor, one.via, one.status])).toEqual([
         ['ana', 'signal', 'accepted'],
         ['ana', 'signal', 'refused'],
@@ -127,7 +124,7 @@ describe('the loop', () => {
       expect(late.code).toBe(1);
       expect(late.stdout).toMatch(/refused, /);
     },
-    2 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -143,7 +140,7 @@ describe('the loop', () => {
       await stack.refit('approve', runOf('heights'), '--as', 'ben');
       await stack.champion('heights', 1);
     },
-    3 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -172,7 +169,7 @@ describe('the loop', () => {
         else expect(data.slice(0, width).reduce((sum, share) => sum + share, 0)).toBeCloseTo(1, 5);
       }
     },
-    MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -233,7 +230,7 @@ describe('the loop', () => {
       expect(first.deliveries.map((one) => one.fate)).toEqual([null, 'duplicate']);
       for (const { model } of MODELS) expect(await stack.runs(model)).toHaveLength(1);
     },
-    2 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -260,7 +257,7 @@ describe('the loop', () => {
       expect((await stack.refit('why', 'stranger')).stdout).toContain('ignored');
       expect((await stack.try('why', 'nothing-of-this-name')).code).toBe(2);
     },
-    MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -281,6 +278,6 @@ describe('the loop', () => {
       expect(unknown.code).toBe(2);
       expect(unknown.stderr).toMatch(/nobody is not known/);
     },
-    MINUTES_MS,
+    10 * MINUTES_MS,
   );
 });

@@ -12,6 +12,7 @@ import { newNamespace } from '../support/namespace.ts';
 import { newPostgresUrl, postgresSql, split } from '../support/registry-backends.ts';
 import { newBucket } from '../support/s3.ts';
 
+// How long it takes is not what is proven here, and the machine may be busy.
 const MINUTES_MS = 60_000;
 const FILES = 4;
 
@@ -64,13 +65,13 @@ beforeAll(async () => {
       startPart('serve', placeOf('serve', { REFIT_SERVE_PORT: String(serve) })),
     ])),
   );
-}, 2 * MINUTES_MS);
+}, 10 * MINUTES_MS);
 
 afterAll(async () => {
   await Promise.all(parts.map((part) => part.end()));
   await postgresSql(databaseUrl, `DROP SCHEMA ${split(databaseUrl).schema} CASCADE`);
   await rm(folder, { recursive: true, force: true });
-}, MINUTES_MS);
+}, 10 * MINUTES_MS);
 
 it(
   'two gateways and two workers bring events to a champion, each event with one fate',
@@ -118,5 +119,5 @@ it(
     expect(await json(0, 'audit', 'verify', 'blooms')).toMatchObject({ ok: true });
     for (const part of parts) expect(part.said()).not.toContain(new URL(databaseUrl).password);
   },
-  3 * MINUTES_MS,
+  10 * MINUTES_MS,
 );

@@ -23,6 +23,7 @@ interface Export {
   }[];
 }
 
+// How long it takes is not what is proven here, and the machine may be busy.
 const MINUTES_MS = 60_000;
 const spans: Span[] = [];
 let collector: Server;
@@ -56,11 +57,11 @@ beforeAll(async () => {
   project = await copyProject('gardens', stack.folder);
   await writeGarden(join(project, 'data', 'pots.csv'), 0, 2_000);
   await stack.up();
-}, 2 * MINUTES_MS);
+}, 10 * MINUTES_MS);
 afterAll(async () => {
   await stack?.close();
   await new Promise((resolve) => collector.close(resolve));
-}, MINUTES_MS);
+}, 10 * MINUTES_MS);
 
 const named = (name: string): Span | undefined => spans.find((span) => span.name === name);
 
@@ -83,11 +84,18 @@ it(
       ],
       ...['activity registerVersion', 'activity openRollout', 'activity promote'],
     ];
-    const missing = (): readonly string[] => expected.filter((name) => !named(name));
+    // Each part sends its own spans when it has some: a child may come before its parent.
+    const hanging = (): readonly string[] => {
+      const ids = new Set(spans.map(({ spanId }) => spanId));
+      return spans
+        .filter(({ parentSpanId }) => parentSpanId && !ids.has(parentSpanId))
+        .map(({ name }) => `parent of ${name}`);
+    };
+    const missing = (): readonly string[] => [...expected.filter((name) => !named(name)), ...hanging()];
     await until(
       'the collector has all spans',
       async () => (missing().length === 0 ? true : null),
-      30_000,
+      300_000,
       async () =>
         `missing ${missing().join(', ')}; there are ${[...new Set(spans.map(({ name }) => name))].join(', ')}`,
     );
@@ -95,17 +103,12 @@ it(
     expect(published?.service).toBe('refit-cli');
     const own = spans.filter(({ traceId }) => traceId === published?.traceId);
     expect(expected.filter((name) => !own.some((span) => span.name === name))).toEqual([]);
-    // Nothing in the trace hangs in the air.
-    const ids = new Set(own.map(({ spanId }) => spanId));
-    expect(own.filter(({ parentSpanId }) => parentSpanId && !ids.has(parentSpanId)).map(({ name }) => name)).toEqual(
-      [],
-    );
     expect(named('receive data')).toMatchObject({ service: 'refit-gateway', parentSpanId: published?.spanId });
     expect(named('activity train')?.service).toBe('refit-worker');
     // No event is behind what a person applied.
     expect(new Set(spans.map(({ traceId }) => traceId))).toEqual(new Set([published?.traceId]));
   },
-  3 * MINUTES_MS,
+  10 * MINUTES_MS,
 );
 
 it(
@@ -122,5 +125,5 @@ it(
     );
     expect(spans.slice(before).filter(({ service }) => service === 'refit-cli')).toEqual([]);
   },
-  MINUTES_MS,
+  10 * MINUTES_MS,
 );

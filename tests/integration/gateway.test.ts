@@ -240,7 +240,7 @@ describe('a running gateway', () => {
       expect(answer.status).toBe(202);
       expect(answer.body.accepted?.map((one) => one.id)).toEqual(['http-1', 'http-2', 'http-3']);
       for (const id of ['http-1', 'http-2', 'http-3'])
-        await until(id, () => shown(world, id).catch(() => null), 10_000);
+        await until(id, () => shown(world, id).catch(() => null), 120_000);
       const keys = (await readTopic(world, 'data', 2))
         .filter((one) => one.value?.includes('"http-'))
         .map((one) => one.key);
@@ -249,7 +249,7 @@ describe('a running gateway', () => {
       await until(
         'the repetition came in',
         async () => ((await shown(world, 'http-1')).deliveries.length === 2 ? true : null),
-        10_000,
+        120_000,
       );
       expect((await shown(world, 'http-1')).deliveries.map((one) => one.fate)).toEqual([null, 'duplicate']);
     },

@@ -21,6 +21,7 @@ import { temporaryHome, testSettings, testTools } from '../support/stack.ts';
 import { portsEnvironment, supervisorProcess } from '../support/supervisor-process.ts';
 
 const TRIVIAL = new URL('../support/trivial-part.mjs', import.meta.url).pathname;
+// How long it takes is not what is proven here, and the machine may be busy.
 const MINUTES_MS = 60_000;
 
 let home: string;
@@ -91,11 +92,11 @@ describe('parts', () => {
         const now = await livePid('worker');
         return now !== undefined && now.pid !== first?.pid ? now : undefined;
       },
-      { what: 'the new worker', timeoutMs: 10_000 },
+      { what: 'the new worker', timeoutMs: 120_000 },
     );
     await waitFor(async () => (lines.some((line) => line.includes('worker is ready again')) ? true : undefined), {
       what: 'the line about it',
-      timeoutMs: 10_000,
+      timeoutMs: 120_000,
     });
     expect(second.pid).not.toBe(first?.pid);
     expect(await readFile(join(home, 'logs', 'supervisor.log'), 'utf8')).toMatch(/worker ended with signal SIGKILL/);
@@ -167,7 +168,7 @@ describe('down', () => {
     process.kill(supervisor, 'SIGKILL');
     await waitFor(async () => ((await livePid('supervisor')) === undefined ? true : undefined), {
       what: 'the end of the supervisor',
-      timeoutMs: 10_000,
+      timeoutMs: 120_000,
     });
     expect(await Promise.all(['gateway', 'worker', 'serve'].map(livePid))).toEqual(before);
     expect((await down(settings, { progress })).stopped).toEqual(['serve', 'worker', 'gateway']);
@@ -185,7 +186,7 @@ describe('down', () => {
     process.kill(supervisor, 'SIGKILL');
     await waitFor(async () => ((await livePid('supervisor')) === undefined ? true : undefined), {
       what: 'the end of the supervisor',
-      timeoutMs: 10_000,
+      timeoutMs: 120_000,
     });
     await supervisorProcess(settings);
     expect((await livePid('worker'))?.pid).not.toBe(before?.pid);
@@ -219,7 +220,7 @@ describe('services', () => {
       for (const name of ['temporal', 'kafka']) process.kill((await livePid(name))?.pid ?? 0, 'SIGKILL');
       await waitFor(
         async () => (lines.filter((line) => / is ready again /.test(line)).length >= 2 ? true : undefined),
-        { what: 'both services again', timeoutMs: MINUTES_MS },
+        { what: 'both services again', timeoutMs: 10 * MINUTES_MS },
       );
       expect(await workflowStatus('kept-1')).toBe('RUNNING');
       expect(
@@ -240,7 +241,7 @@ describe('services', () => {
         expect(offsets[0]?.offset).toBe('1');
       });
     },
-    4 * MINUTES_MS,
+    10 * MINUTES_MS,
   );
 
   it(
@@ -251,7 +252,7 @@ describe('services', () => {
       await expect(up(given, { detach: true, progress, env })).rejects.toThrow(/REFIT_PYTHON/);
       expect(await livePid('supervisor')).toBeUndefined();
     },
-    MINUTES_MS,
+    10 * MINUTES_MS,
   );
 });
 

@@ -5,17 +5,18 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { openRegistry } from '../../src/adapters/registry/index.ts';
 import { eventKey } from '../../src/domain/ids.ts';
 import type { Registry } from '../../src/ports/registry.ts';
+import { quietPorts } from '../support/e2e-refit.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { newPostgresUrl, split } from '../support/registry-backends.ts';
 import { at, delivery, event, openRun, project } from '../support/registry-fixtures.ts';
-import { freePorts, temporaryHome } from '../support/stack.ts';
+import { temporaryHome } from '../support/stack.ts';
 
 let server: PostgresServer;
 let url: string;
 let registry: Registry;
 
 beforeAll(async () => {
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = await quietPorts(1);
   server = await startPostgres(await temporaryHome('own-postgres'), port);
 });
 afterAll(() => server.stop());
@@ -93,7 +94,7 @@ describe('a writer that holds the lock', () => {
     const writer = await shell();
     await writer.query('BEGIN');
     await writer.query(LOCK);
-    const [port = 0] = await freePorts(1);
+    const [port = 0] = await quietPorts(1);
     const away = new URL(url);
     away.port = String(port);
     const outage = openRegistry(away.href).then(
@@ -151,7 +152,7 @@ async function cuttingProxy(to: URL, when: 'before' | 'after'): Promise<{ server
       one.on('close', () => other.destroy());
     }
   });
-  const [port = 0] = await freePorts(1);
+  const [port = 0] = await quietPorts(1);
   await new Promise<void>((resolve) => {
     proxy.listen(port, '127.0.0.1', resolve);
   });

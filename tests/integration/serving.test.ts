@@ -204,7 +204,7 @@ describe('a challenger', () => {
     const server = await world.start({ createScorer: slowed(onnx, 3_000) });
     expect([...(await ask(server, 10)).keys()]).toEqual([1]);
     await until(() => (countsOf(2)?.errors ?? 0) > 0, 'errors');
-  }, 20_000);
+  });
 
   it('runs as shadow after the answer, counted and logged, whatever comes of it', async () => {
     world.addVersion(2);

@@ -83,7 +83,7 @@ export async function startPart(part: string, { cwd, env }: Place): Promise<Part
         throw new Error(`${part} ended:\n${said.slice(-4_000)}`);
       return isReady() || null;
     },
-    60_000,
+    180_000,
   );
   return {
     child,
@@ -100,7 +100,7 @@ export async function startPart(part: string, { cwd, env }: Place): Promise<Part
 export async function until<T>(
   what: string,
   ask: () => Promise<T | null | undefined> | T | null | undefined,
-  timeoutMs = 60_000,
+  timeoutMs = 300_000,
   detail: () => string | Promise<string> = () => '',
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;

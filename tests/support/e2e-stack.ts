@@ -151,7 +151,7 @@ export class E2eStack {
     number: number,
     wanted: (run: Run) => boolean,
     what: string,
-    timeoutMs = 90_000,
+    timeoutMs = 300_000,
   ): Promise<Run> {
     const name = `${model}-${String(number).padStart(6, '0')}`;
     return until(
@@ -174,14 +174,19 @@ export class E2eStack {
       (await this.readOrNull<Approval[]>('/approvals'))?.find((one) => one.run === run),
     );
   }
-  async champion(model: string, version: number, timeoutMs = 60_000): Promise<void> {
+  async champion(model: string, version: number, timeoutMs = 300_000): Promise<void> {
     await until(
       `${model}@${version} is champion and serves`,
       async () => {
         const status = await this.readOrNull<{ readonly champion: { readonly version: number } | null }>(
           `/models/${model}`,
         );
-        if (status?.champion?.version !== version) return null;
+        if (status?.champion?.version !== version) {
+          const ended = (await this.rollout(model)).deployments.find((one) => one.toVersion === version);
+          if (ended?.outcome && ended.outcome !== 'promoted')
+            throw new Error(`${model}@${version}: its deployment ended ${ended.outcome}: ${ended.outcomeReason}`);
+          return null;
+        }
         return (
           (await fetch(`${this.inference}/v2/models/${model}/versions/${version}/ready`).catch(() => null))?.ok || null
         );
@@ -216,7 +221,7 @@ export class E2eStack {
         if (answer?.counts.held !== 0 || answer.counts.received !== 0) return null;
         return { published: answer.published, ...answer.counts };
       },
-      60_000,
+      300_000,
       () => JSON.stringify(last),
     );
   }

@@ -15,7 +15,7 @@ import { quietPorts, until } from './e2e-refit.ts';
 import type { ShownEvent } from './e2e-stack.ts';
 import { project } from './registry-fixtures.ts';
 
-export const TIMEOUT_MS = 60_000;
+export const TIMEOUT_MS = 300_000;
 /** gRPC's code. */
 const NOT_FOUND = 5;
 export const logger = pino({ level: 'silent' });
@@ -149,7 +149,7 @@ export const caughtUp = (world: World, topic: string): Promise<true> =>
       const { committed, end } = await offsets(world, topic);
       return committed === end || null;
     },
-    30_000,
+    120_000,
   );
 
 interface Read {
@@ -192,7 +192,7 @@ export async function readTopic(world: World, topic: string, count: number): Pro
   await until(
     `${count} records of ${topic}`,
     () => (found.length >= count ? true : null),
-    30_000,
+    120_000,
     () => `there are ${found.length}`,
   );
   return found;

@@ -214,7 +214,7 @@ export async function createWorld(): Promise<ServingWorld> {
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what: string,
-  timeoutMs = 10_000,
+  timeoutMs = 60_000,
 ): Promise<void> {
   const start = Date.now();
   while (!(await condition())) {

@@ -3,15 +3,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startKafka } from '../../src/local/kafka.ts';
-import { freePorts } from '../../src/local/ports.ts';
 import { ensureTestTools, setupContext, type TestTools } from '../../src/local/setup/index.ts';
 import { startTemporal } from '../../src/local/temporal.ts';
 import type { Settings } from '../../src/settings/types.ts';
 import { parseSettings } from '../../src/settings.ts';
+import { quietPorts } from './e2e-refit.ts';
 import { startPostgres } from './postgres.ts';
 import { startS3 } from './s3.ts';
-
-export { freePorts };
 
 export async function temporaryHome(name = 'test'): Promise<string> {
   return mkdtemp(join(tmpdir(), `refit-${name}-`));
@@ -19,7 +17,7 @@ export async function temporaryHome(name = 'test'): Promise<string> {
 
 /** Settings in a home of its own, on free ports, without anything from the environment of who runs the tests. */
 export async function testSettings(home: string, env: NodeJS.ProcessEnv = {}): Promise<Settings> {
-  const [temporal, temporalUi, kafka, gateway, serve] = await freePorts(5);
+  const [temporal, temporalUi, kafka, gateway, serve] = await quietPorts(5);
   return parseSettings(
     {
       REFIT_HOME: home,
@@ -72,7 +70,7 @@ export async function startTestServers(): Promise<TestServers> {
     const tools = await testTools(settings);
     const temporal = await startTemporal({ settings, executable: tools.temporalCli, env });
     stops.push(temporal.stop);
-    const [postgresPort = 0, s3Port = 0] = await freePorts(2);
+    const [postgresPort = 0, s3Port = 0] = await quietPorts(2);
     const s3 = await startS3(tools.s3Python, s3Port);
     stops.push(s3.stop);
     const postgres = await startPostgres(await temporaryHome('postgres'), postgresPort);

@@ -21,7 +21,7 @@ export async function supervisorProcess(settings: Settings): Promise<number> {
       const state = await readState(settings.home);
       return state?.status === 'ready' && state.pid === child.pid ? state : undefined;
     },
-    { what: 'the supervisor', timeoutMs: 20_000 },
+    { what: 'the supervisor', timeoutMs: 120_000 },
   );
   return pid;
 }

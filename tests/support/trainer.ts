@@ -28,11 +28,11 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** In a clean environment, as the runner gives it. `onMetrics` may end it early. */
+/** In a clean environment, as the runner gives it. It gets SIGTERM once `isEnough`. */
 export async function runTrainer(
   command: { readonly python: string; readonly module: string; readonly trainersFolder: string },
   spec: TrainerSpec | string,
-  signalAfterMs?: number,
+  isEnough: () => boolean = () => false,
 ): Promise<Ended> {
   const folder = typeof spec === 'string' ? spec : spec.output;
   await mkdir(folder, { recursive: true });
@@ -44,6 +44,7 @@ export async function runTrainer(
       PYTHONPATH: command.trainersFolder,
       REFIT_SPEC: path,
       PYTHONDONTWRITEBYTECODE: '1',
+      OMP_WAIT_POLICY: 'PASSIVE',
     },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -51,11 +52,13 @@ export async function runTrainer(
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
   });
-  const timer = signalAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGTERM'), signalAfterMs);
+  const timer = setInterval(() => {
+    if (isEnough()) child.kill('SIGTERM');
+  }, 50);
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => {
-      clearTimeout(timer);
+      clearInterval(timer);
       resolve({ code, signal, stderr });
     });
   });

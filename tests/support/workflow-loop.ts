@@ -26,7 +26,7 @@ import { workflowBundle } from './workflow-bundle.ts';
 import { testPorts } from './workflow-ports.ts';
 
 const apiVersion = 'refit.dev/v1';
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 180_000;
 const POLL_MS = 20;
 
 /** Asks until the answer is defined. */

@@ -33,7 +33,11 @@ it('1,000 confirmed alerts give one run that names all of them, and those that c
   const loop = server();
   await loop.apply(definition('alerted', { retraining: { debounce: '2s', max_wait: '1m' } }));
   await loop.ship('alerted', 'first');
+  // Held until all are there: a pause of the machine between two signals would be a pause of the storm.
+  await loop.updates.pause('alerted', { actor: 'olga', reason: null });
   const keys = await storm(loop, 'alerted', 'a', 1_000, 100);
+  await eventually('all are held', async () => (await loop.lifecycleStatus('alerted')).held === 1_000);
+  await loop.updates.resume('alerted', { actor: 'olga', reason: null });
   await loop.waiting('alerted-000002');
   expect(await fatesOf(loop, 'alerted', keys)).toEqual({
     'acted_on alerted-000002': 1,

@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
-import { freePorts } from '../../../src/local/ports.ts';
 import { ensureTestTools, setupContext } from '../../../src/local/setup/index.ts';
 import { parseSettings } from '../../../src/settings.ts';
+import { quietPorts } from '../../support/e2e-refit.ts';
 import { ChaosStack } from './stack.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -167,7 +167,7 @@ export async function runMutants(
   tell: (line: string) => void,
 ): Promise<readonly Verdict[]> {
   const home = mkdtempSync(join(tmpdir(), 'refit-mutant-servers-'));
-  const [temporal, ui, kafka] = await freePorts(3);
+  const [temporal, ui, kafka] = await quietPorts(3);
   const settings = parseSettings(
     {
       REFIT_HOME: home,

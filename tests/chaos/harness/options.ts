@@ -57,7 +57,7 @@ export const SHORT: ChaosOptions = {
     { part: 'worker', port: 'registry', method: 'openDeployment', when: 'late', call: 1 },
   ],
   operators: 3,
-  patienceSeconds: 90,
+  patienceSeconds: 600,
   stallSeconds: 0,
   servers: null,
 };
@@ -75,9 +75,9 @@ export const AIMED: ChaosOptions = {
   kafka: 0,
   temporal: 0,
   locks: 0,
-  patienceSeconds: 60,
+  patienceSeconds: 120,
   // Longer than any debounce. With a killed gateway it has to be longer: its group waits 10 s for the one that died.
-  stallSeconds: 9,
+  stallSeconds: 30,
 };
 
 /** The acceptance run, scaled to the minutes given: 20,000 events and 300 kills belong to 45. */

@@ -7,10 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
-import { freePorts } from '../../../src/local/ports.ts';
 import { prepareTemporal } from '../../../src/local/probes.ts';
 import { ensureTestTools, setupContext } from '../../../src/local/setup/index.ts';
 import { parseSettings } from '../../../src/settings.ts';
+import { quietPorts } from '../../support/e2e-refit.ts';
 import { linearOnnx } from '../../support/onnx-files.ts';
 import { judge } from '../oracle/judge.ts';
 import type { Report } from '../oracle/report.ts';
@@ -32,7 +32,7 @@ const TRAINER = fileURLToPath(new URL('../project/trainer.cjs', import.meta.url)
 const BUNDLE = fileURLToPath(new URL('../../../dist/workflow-bundle.js', import.meta.url));
 
 async function settingsFor(home: string, servers: ChaosOptions['servers'], name: string) {
-  const [temporal, temporalUi, kafka, gateway, serve] = await freePorts(5);
+  const [temporal, temporalUi, kafka, gateway, serve] = await quietPorts(5);
   const env: NodeJS.ProcessEnv = {
     REFIT_HOME: home,
     REFIT_TEMPORAL_PORT: String(temporal),
