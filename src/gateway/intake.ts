@@ -84,7 +84,6 @@ function identityOf(value: unknown): Identity | undefined {
 const KNOWN_TYPES = Object.values(EVENT_TYPES).filter((type) => topicOfType(type) !== undefined);
 
 function targetOf(envelope: Envelope): Pick<IncomingEvent, 'target' | 'labels'> | Malformed {
-  const at = envelope.time ?? new Date(0).toISOString();
   switch (envelope.type) {
     case EVENT_TYPES.dataArrived: {
       const data = dataArrivedSchema.safeParse(envelope.data);
@@ -99,10 +98,9 @@ function targetOf(envelope: Envelope): Pick<IncomingEvent, 'target' | 'labels'> 
     case EVENT_TYPES.labelsArrived: {
       const data = labelsArrivedSchema.safeParse(envelope.data);
       if (!data.success) return { reason: 'data', detail: issues(data.error) };
-      const labels = data.data.labels.map((label) => ({
-        id: label.id,
-        label: JSON.stringify(label.label),
-        time: label.time ?? at,
+      const labels = data.data.labels.map(({ id, label, time = envelope.time }) => ({
+        ...{ id, label: JSON.stringify(label) },
+        ...(time === undefined ? {} : { time }),
       }));
       return { target: { kind: 'model', name: data.data.model }, labels };
     }

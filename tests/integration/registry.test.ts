@@ -165,6 +165,24 @@ describe.each(BACKENDS)('on %s', (backend) => {
       expect(await registry.labelCount('m')).toBe(1);
     });
 
+    it('a label without any time is from when it was published, so a correction counts', async () => {
+      const labels = (offset: number, label: string, publishedAt: string | null, time?: string) => ({
+        ...delivery(offset, {
+          ...event('labels', `timeless-${offset}`, 'm', offset),
+          labels: [{ id: 'row', label, ...(time === undefined ? {} : { time }) }],
+        }),
+        publishedAt,
+      });
+      await registry.receive([labels(1, '0', at(5), at(4))]);
+      await registry.receive([labels(2, '1', at(6))]);
+      expect(await registry.labels('m', '', 10)).toEqual([{ id: 'row', label: '1', time: at(6) }]);
+      await registry.receive([labels(3, '2', at(5))]);
+      expect(await registry.labels('m', '', 10)).toEqual([{ id: 'row', label: '1', time: at(6) }]);
+      // Nobody knows when that was published: it counts from when it is taken in.
+      await registry.receive([{ ...labels(4, '3', null), at: at(9) }]);
+      expect(await registry.labels('m', '', 10)).toEqual([{ id: 'row', label: '3', time: at(9) }]);
+    });
+
     it('pages through events, newest first', async () => {
       await registry.receive(['a', 'b', 'c'].map((id, offset) => delivery(offset, event('drift', id, 'm'))));
       const [first, second] = await registry.events({ limit: 2 });

@@ -87,6 +87,11 @@ describe('an event', () => {
       { id: 'a', label: 'true', time: '2026-01-01T00:00:00Z' },
       { id: 'b', label: '"x"', time: '2026-02-01T00:00:00Z' },
     ]);
+    const timeless = take(text({ type: EVENT_TYPES.labelsArrived, data: { model: 'm', labels } }), 'labels');
+    expect(taken(timeless).labels).toEqual([
+      { id: 'a', label: 'true' },
+      { id: 'b', label: '"x"', time: '2026-02-01T00:00:00Z' },
+    ]);
   });
 
   it('of exactly the largest size is taken, one byte more is not', () => {

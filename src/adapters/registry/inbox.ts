@@ -243,8 +243,8 @@ async function storeLabels(db: Session, news: readonly NewEvent[]): Promise<void
      ON CONFLICT (model, id) DO UPDATE SET label = excluded.label, time = excluded.time,
        stored_at = CASE WHEN labels.label = excluded.label THEN labels.stored_at ELSE excluded.stored_at END
      WHERE excluded.time >= labels.time`,
-    withLabels.flatMap(({ event, model, incoming: { at } }) =>
-      (event.labels ?? []).map(({ id, label, time }) => [model, id, label, utc(time) ?? at, at]),
+    withLabels.flatMap(({ event, model, incoming: { at, publishedAt } }) =>
+      (event.labels ?? []).map(({ id, label, time }) => [model, id, label, utc(time ?? publishedAt ?? at) ?? at, at]),
     ),
   );
   for (const model of unique(withLabels.map((one) => one.model))) {

@@ -21,7 +21,7 @@ export interface IncomingEvent {
   /** What it is about: a dataset's or a model's name. */
   readonly target: { readonly kind: 'dataset' | 'model'; readonly name: string };
   /** Labels are stored with the event itself. `label` is JSON of the value. */
-  readonly labels?: readonly { readonly id: string; readonly label: string; readonly time: string }[];
+  readonly labels?: readonly { readonly id: string; readonly label: string; readonly time?: string }[];
 }
 
 interface IncomingRecord {
