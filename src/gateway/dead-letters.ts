@@ -1,5 +1,5 @@
 /** A dead letter as it stands on its topic: the original bytes with their headers, and why and where from. */
-import type { BusRecord, OutgoingRecord } from '../ports/bus.ts';
+import type { BusRecord, EventBus, OutgoingRecord } from '../ports/bus.ts';
 import type { Incoming } from '../ports/registry/events.ts';
 import { originText } from './intake.ts';
 
@@ -18,7 +18,7 @@ function givenHeaders(headers: BusRecord['headers']): Readonly<Record<string, st
 }
 
 /** The same without what makes it large, for a broker that takes less than is usual. */
-export const withoutContent = ({ headers = {} }: OutgoingRecord): OutgoingRecord => ({
+const withoutContent = ({ headers = {} }: OutgoingRecord): OutgoingRecord => ({
   key: null,
   value: '',
   headers: {
@@ -27,7 +27,7 @@ export const withoutContent = ({ headers = {} }: OutgoingRecord): OutgoingRecord
   },
 });
 
-export function deadLetterRecord(record: BusRecord, incoming: Incoming): OutgoingRecord {
+function deadLetterRecord(record: BusRecord, incoming: Incoming): OutgoingRecord {
   const { topic, partition, offset, value, key, headers } = record;
   const { reason, detail } = 'malformed' in incoming ? incoming.malformed : { reason: 'unknown', detail: '' };
   const isCarried = (value?.length ?? 0) <= MAX_VALUE_BYTES;
@@ -47,4 +47,23 @@ export function deadLetterRecord(record: BusRecord, incoming: Incoming): Outgoin
       ...(isCarried ? {} : { 'refit-value': 'at-origin' }),
     },
   };
+}
+
+export interface Dead {
+  readonly record: BusRecord;
+  readonly incoming: Incoming;
+}
+
+/** Resolves once all are on the dead-letter topic, in order: what is too large for it goes without its content, and so holds nobody up. */
+export async function publishDead(
+  bus: Pick<EventBus, 'publish' | 'publishFirst'>,
+  dead: readonly Dead[],
+): Promise<void> {
+  const letters = dead.map(({ record, incoming }) => deadLetterRecord(record, incoming));
+  for (let start = 0; start < letters.length; ) {
+    const { settled, refusal } = await bus.publishFirst('dead-letter', letters.slice(start));
+    const [large] = letters.slice(start, start + 1);
+    if (refusal !== null && large) await bus.publish('dead-letter', [withoutContent(large)]);
+    start += settled;
+  }
 }

@@ -6,10 +6,10 @@
 import type { Logger } from 'pino';
 import { limiter } from '../adapters/kafka/limiter.ts';
 import { eventKey } from '../domain/ids.ts';
-import type { BusRecord, EventBus, OutgoingRecord } from '../ports/bus.ts';
+import type { BusRecord, EventBus } from '../ports/bus.ts';
 import type { Messenger } from '../ports/messenger.ts';
 import type { EventRegistry, Incoming, Receipt } from '../ports/registry/events.ts';
-import { deadLetterRecord, withoutContent } from './dead-letters.ts';
+import { type Dead, publishDead } from './dead-letters.ts';
 import { attemptOf, intakeRecord } from './intake.ts';
 import type { InboxMetrics } from './metrics.ts';
 
@@ -100,15 +100,6 @@ export function createInbox({ registry, messenger, bus, logger, now, metrics }: 
     );
   }
 
-  async function publishDead(letters: readonly OutgoingRecord[]): Promise<void> {
-    for (let start = 0; start < letters.length; ) {
-      const { settled, refusal } = await bus.publishFirst('dead-letter', letters.slice(start));
-      const [large] = letters.slice(start, start + 1);
-      if (refusal !== null && large) await bus.publish('dead-letter', [withoutContent(large)]);
-      start += settled;
-    }
-  }
-
   return async (records: readonly BusRecord[]): Promise<void> => {
     const started = performance.now();
     const at = now().toISOString();
@@ -119,7 +110,7 @@ export function createInbox({ registry, messenger, bus, logger, now, metrics }: 
     });
     const receipts = await receive(incoming);
     const wanted = new Map<string, Target>();
-    const dead: { readonly record: BusRecord; readonly incoming: Incoming }[] = [];
+    const dead: Dead[] = [];
     for (const [index, receipt] of receipts.entries()) {
       const one = incoming[index];
       const record = records[index];
@@ -132,7 +123,7 @@ export function createInbox({ registry, messenger, bus, logger, now, metrics }: 
       wanted.set(`${target.kind}/${target.name}`, group);
     }
     if (dead.length > 0) {
-      await publishDead(dead.map((one) => deadLetterRecord(one.record, one.incoming)));
+      await publishDead(bus, dead);
       for (const { record, incoming: one } of dead) {
         const { reason, detail } = 'malformed' in one ? one.malformed : { reason: 'unknown', detail: '' };
         const { topic, partition, offset } = record;

@@ -5,7 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { TOPICS, type TopicName } from '../contracts/events.ts';
 import { canonicalJson } from '../domain/canonical.ts';
-import type { BusRecord, EventBus, OutgoingRecord } from '../ports/bus.ts';
+import { type BusRecord, type EventBus, type OutgoingRecord, RecordTooLarge } from '../ports/bus.ts';
 import type { DeadLetterRecord, EventRegistry, Identity, Origin } from '../ports/registry/events.ts';
 import { OWN_HEADERS } from './dead-letters.ts';
 import {
@@ -197,7 +197,12 @@ export function createRetries({ registry, bus }: RetryOptions) {
         identity,
         delivery: null,
       };
-    await bus.publish(judged.topic, [judged.record]);
+    try {
+      await bus.publish(judged.topic, [judged.record]);
+    } catch (error) {
+      if (error instanceof RecordTooLarge) return refused(origin, error.message, letter);
+      throw error;
+    }
     return untilSeen(letter);
   }
 

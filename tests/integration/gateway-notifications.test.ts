@@ -5,11 +5,13 @@ import { type Part, startGateway } from '../../src/gateway/gateway.ts';
 import { until } from '../support/e2e-refit.ts';
 import type { ShownEvent } from '../support/e2e-stack.ts';
 import {
+  admin,
   caughtUp,
   get,
   logger,
   makeWorld,
   produce,
+  readTopic,
   signalled,
   TIMEOUT_MS,
   useGatewayWorlds,
@@ -85,3 +87,47 @@ it(
 it('what is none is refused at once', async () => {
   for (const body of ['{', '[]', '{"hello":1}']) expect((await notify(body)).status).toBe(400);
 });
+
+it(
+  'what Kafka does not take for its size holds nothing up: as a dead letter it goes without its bytes, over HTTP it is refused',
+  async () => {
+    const limit = (topic: string) => ({
+      ...{ type: 2, name: `${world.prefix}${topic}` },
+      configEntries: [{ name: 'max.message.bytes', value: '2000' }],
+    });
+    await admin.alterConfigs({ validateOnly: false, resources: [limit('dead-letter')] });
+    await until(
+      'the broker knows its limit',
+      () =>
+        produce(world, 'dead-letter', [{ value: 'y'.repeat(4_000) }]).then(
+          () => null,
+          () => true,
+        ),
+      30_000,
+    );
+    const large = { hello: 'x'.repeat(4_000) };
+    await produce(world, 'notifications', [{ value: value(large) }, { value: value(created('in/behind.csv')) }]);
+    await caughtUp(world, 'notifications');
+    const letter = await until('it is on the topic', async () => {
+      const all = await readTopic(world, 'dead-letter', 1);
+      return all.find((one) => one.headers['refit-value'] === 'at-origin') ?? null;
+    });
+    expect([letter.value, letter.headers['refit-topic']]).toEqual(['', 'notifications']);
+
+    await admin.alterConfigs({ validateOnly: false, resources: [limit('notifications')] });
+    const long = created(`in/${'y'.repeat(3_000)}.csv`);
+    const refused = await until(
+      'the broker knows its limit',
+      async () => {
+        const answer = await notify(long);
+        return answer.status === 202 ? null : answer;
+      },
+      30_000,
+    );
+    expect([refused.status, await refused.json()]).toEqual([
+      400,
+      { error: expect.stringMatching(/larger than the broker takes on topic notifications/) },
+    ]);
+  },
+  TIMEOUT_MS,
+);

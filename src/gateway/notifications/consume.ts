@@ -8,7 +8,7 @@ import { canonicalJson } from '../../domain/canonical.ts';
 import type { BusRecord, EventBus } from '../../ports/bus.ts';
 import type { DefinitionRegistry } from '../../ports/registry/definitions.ts';
 import type { EventRegistry, Incoming } from '../../ports/registry/events.ts';
-import { deadLetterRecord } from '../dead-letters.ts';
+import { type Dead, publishDead } from '../dead-letters.ts';
 import { isoOf } from '../inbox.ts';
 import { attemptOf, contentProblem, type Malformed, parsed } from '../intake.ts';
 import type { InboxMetrics } from '../metrics.ts';
@@ -17,7 +17,7 @@ import { readNotification } from './read.ts';
 
 export interface NotificationOptions {
   readonly registry: Pick<EventRegistry, 'receive'> & Pick<DefinitionRegistry, 'datasets'>;
-  readonly bus: Pick<EventBus, 'publish'>;
+  readonly bus: Pick<EventBus, 'publish' | 'publishFirst'>;
   readonly logger: Logger;
   readonly now: () => Date;
   readonly metrics: InboxMetrics;
@@ -85,16 +85,12 @@ export function createNotifications({ registry, bus, logger, now, metrics }: Not
         })),
       );
     const receipts = await registry.receive(incoming);
-    const dead = incoming.flatMap((one, index) => {
+    const dead = incoming.flatMap((one, index): readonly Dead[] => {
       const record = records[index];
-      return record && receipts[index]?.action === 'dead_letter' ? [{ record, one }] : [];
+      return record && receipts[index]?.action === 'dead_letter' ? [{ record, incoming: one }] : [];
     });
-    if (dead.length > 0)
-      await bus.publish(
-        TOPICS.deadLetter,
-        dead.map(({ record, one }) => deadLetterRecord(record, one)),
-      );
-    for (const { record, one } of dead) {
+    await publishDead(bus, dead);
+    for (const { record, incoming: one } of dead) {
       const { reason, detail } = 'malformed' in one ? one.malformed : { reason: 'unknown', detail: '' };
       const { topic, partition, offset } = record;
       logger.warn({ topic, partition, offset, reason, detail }, 'dead letter');

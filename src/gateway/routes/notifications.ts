@@ -2,6 +2,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { MAX_EVENT_BYTES, TOPICS } from '../../contracts/events.ts';
+import { RecordTooLarge } from '../../ports/bus.ts';
 import { ApiError } from '../errors.ts';
 import { readNotification } from '../notifications/read.ts';
 import type { Services } from '../services.ts';
@@ -30,6 +31,7 @@ export const notificationRoutes =
             { key: null, value: JSON.stringify(request.body), headers: { 'content-type': 'application/json' } },
           ]);
         } catch (error) {
+          if (error instanceof RecordTooLarge) throw new ApiError(400, error.message);
           logger.warn({ err: error }, 'a notification could not be kept');
           throw new ApiError(503, 'Kafka cannot be reached, so the notification could not be kept; send it again');
         }
