@@ -178,7 +178,8 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'labels-arrived.labels': 'Outcomes',
   'labels-arrived.labels[].id': 'Value of the id column',
   'labels-arrived.labels[].label': 'What came true: the value of the label, a class or a number',
-  'labels-arrived.labels[].time': 'When it became known; when left out, the time of the event, and without one when that was published',
+  'labels-arrived.labels[].time':
+    'When it became known; when left out, the time of the event, and without one when that was published',
 
   'drift-detected':
     'Drift of a model. Sweeps publish it with the verdict `suspected` or `confirmed`; outside detectors may publish it too. `confirmed` counts at once; without a verdict `confirm_drift` decides.',
