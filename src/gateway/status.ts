@@ -13,7 +13,7 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
     registry.deployments(model, 20),
     registry.sweeps(model, 1),
     registry.paused(model),
-    registry.events({ model, fate: 'held', limit: 1_000 }),
+    registry.held(model),
     registry.openApprovals(),
     registry.plan(model),
   ]);
@@ -21,7 +21,6 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
   const rollout = deployments.find((deployment) => deployment.outcome === null);
   const [sweep] = sweeps;
   const waiting = approvals.find((approval) => approval.model === model);
-  const fates = held.flatMap((event) => event.fates.filter((fate) => fate.model === model && fate.fate === 'held'));
   const every = record.document.monitoring ? durationMs(record.document.monitoring.every) : null;
   const { schedule } = record.document.retraining;
   const nextScheduled = schedule ? schedules.nextMoment(schedule, now.getTime()) : null;
@@ -42,7 +41,7 @@ export async function statusOf(registry: Registry, record: ModelRecord, now: Dat
           step: plan?.deployment === rollout.deployment ? planStep(plan.entries) : null,
         }
       : null,
-    held: { events: fates.length, waitsFor: fates[0]?.waitsFor ?? null, reason: fates[0]?.reason ?? null },
+    held: { events: held.events, waitsFor: held.last?.waitsFor ?? null, reason: held.last?.reason ?? null },
     verdict: sweep?.verdict ?? null,
     lastSweep: sweep ? { windowEnd: sweep.windowEnd, verdict: sweep.verdict, reason: sweep.reason } : null,
     nextSchedule: nextScheduled === null ? null : new Date(nextScheduled).toISOString(),

@@ -1,6 +1,7 @@
 /** Accounting in full: when what was published, as which attempt, what became of dead letters, what stands behind a run, and pages of all that. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventKey } from '../../src/domain/ids.ts';
+import { statusOf } from '../../src/gateway/status.ts';
 import type { Incoming } from '../../src/ports/registry/events.ts';
 import type { Registry } from '../../src/ports/registry.ts';
 import { BACKENDS, type BackendRegistry, freshOn } from '../support/registry-backends.ts';
@@ -46,6 +47,26 @@ describe.each(BACKENDS)('on %s', (backend) => {
     for (const one of of(run)) expect(one).toMatchObject({ causationid: 'a', correlationid: 'order-7', traceparent });
     for (const one of of('n-000001')) expect(one).not.toHaveProperty('causationid');
     expect(of('n-000001')).toHaveLength(1);
+  });
+
+  it('the status counts all events that a model holds, however many, and says what the last one waits for', async () => {
+    const ids = many(1_200);
+    await receiveDrift(ids);
+    const waits = (waitsFor: string) => ({ fate: 'held', waitsFor, reason: `waits for ${waitsFor}` }) as const;
+    await registry.setFates('m', [{ key: key('e0'), fate: 'refused', reason: 'late' }], at(2));
+    await registry.setFates(
+      'm',
+      ids.slice(1, -1).map((id) => ({ key: key(id), ...waits('run') })),
+      at(2),
+    );
+    await registry.setFates('m', [{ key: key('e1199'), ...waits('rollout') }], at(3));
+    const held = await Promise.all(
+      (await registry.models()).map(async (record) => (await statusOf(registry, record, new Date())).held),
+    );
+    expect(held).toEqual([
+      { events: 1_199, waitsFor: 'rollout', reason: 'waits for rollout' },
+      { events: 0, waitsFor: null, reason: null },
+    ]);
   });
 
   it('a notification is one delivery, however often it is read', async () => {

@@ -194,6 +194,13 @@ async function unsettled(
   ).map((row) => text(row, 'key'));
 }
 
+async function held(db: Session, model: string): ReturnType<EventRegistry['held']> {
+  // The first condition is that of the index, so that what is settled is not looked at.
+  const rows = "FROM fates WHERE model = ? AND fate IN ('received', 'held') AND fate = 'held'";
+  const last = await db.get(`SELECT * ${rows} ORDER BY event DESC LIMIT 1`, model);
+  return { events: await count(db, `SELECT count(*) AS n ${rows}`, model), last: last ? fateRecord(last) : null };
+}
+
 export function createEvents(db: Database): EventRegistry {
   return {
     receive: (batch) => db.transaction((tx) => receive(tx, batch)),
@@ -229,6 +236,7 @@ export function createEvents(db: Database): EventRegistry {
     subscribe: (key, models, at) => db.transaction((tx) => subscribe(tx, key, models, at)),
     unsettled: (model, limit, after) => db.read((tx) => unsettled(tx, { model }, limit, after)),
     undelivered: (dataset, limit, after) => db.read((tx) => unsettled(tx, { model: NO_MODEL, dataset }, limit, after)),
+    held: (model) => db.read((tx) => held(tx, model)),
     fates: (model, keys) => db.read((tx) => findFates(tx, model, keys)),
 
     deliveryCounts: () => db.read((tx) => deliveryCounts(tx)),

@@ -168,6 +168,8 @@ export interface EventRegistry {
   undelivered(dataset: string, limit: number, after?: string): Promise<readonly string[]>;
   /** Fates of these events for one model; unknown keys are left out. */
   fates(model: string, keys: readonly string[]): Promise<Readonly<Record<string, FateRecord>>>;
+  /** How many events a model holds, and what stands with the one that came last. */
+  held(model: string): Promise<{ readonly events: number; readonly last: FateRecord | null }>;
   /** Each delivery that is kept, counted once (over several models: the first of acted_on, coalesced, refused). */
   deliveryCounts(): Promise<DeliveryCounts>;
   /** Only grows. */
