@@ -49,7 +49,11 @@ const activeRollout = (record: DeploymentRecord): m.ActiveRollout => ({
   toVersion: record.toVersion,
 });
 
-export function createLifecycleActivities({ registry, messenger, schedules, surroundings }: Ports) {
+type LifecyclePorts = Pick<Ports, 'registry' | 'messenger' | 'schedules'> & {
+  readonly surroundings: Pick<Ports['surroundings'], 'now'>;
+};
+
+export function createLifecycleActivities({ registry, messenger, schedules, surroundings }: LifecyclePorts) {
   const now = (): string => surroundings.now().toISOString();
 
   async function documentOf(model: string, definitionDigest: string | null): Promise<ModelDocument> {
@@ -114,13 +118,21 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
       const active = deployments
         .filter((deployment) => deployment.outcome === null)
         .sort((a, b) => b.deployment - a.deployment)[0];
-      const ended = runs.map((run) => run.finishedAt).filter((at) => at !== null);
+      // A run that gave way is replaced at once, without a cooldown.
+      const ended = runs.flatMap((run) => (run.outcome === 'superseded' ? [] : (run.finishedAt ?? [])));
+      const request = open?.stage === 'decide' ? await registry.approval(open.run) : undefined;
       return {
         config: record ? lifecycleConfig(record.document, record.definitionDigest) : null,
         revision: record?.revision ?? 0,
         championVersion: champion?.version ?? null,
         run: open
-          ? { active: { run: open.run, awaiting: open.stage === 'decide', superseding: false }, start: runInput(open) }
+          ? {
+              active: {
+                ...{ run: open.run, awaiting: open.stage === 'decide', superseding: false },
+                ...(request ? { awaitingSinceMs: Date.parse(request.requestedAt) } : {}),
+              },
+              start: runInput(open),
+            }
           : null,
         rollout: active ? { active: activeRollout(active), start: await rolloutOf(active) } : null,
         approved: approved

@@ -104,7 +104,8 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'Model.approval.remind': 'Time between reminders while a decision is waited for',
   'Model.approval.expires': 'After this time without a decision the run ends `expired`',
   'Model.approval.on_expiry': 'What happens then',
-  'Model.approval.on_newer': 'supersede: a waiting candidate gives way to the next run; hold: the next run waits',
+  'Model.approval.on_newer':
+    'supersede: a waiting candidate gives way to the next run that newer data, a definition or a person would start; hold: the next run waits',
   'Model.rollout': 'How an approved version takes over',
   'Model.rollout.type':
     'canary: step by step; immediate: all traffic at once. The first version of a model always goes at once',
@@ -131,7 +132,7 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'Model.retraining': 'When a run starts',
   'Model.retraining.triggers': 'Kinds of events that may start a run; others are refused',
   'Model.retraining.debounce': 'Quiet time after an event before a run starts',
-  'Model.retraining.max_wait': 'Longest time that further events may put it off',
+  'Model.retraining.max_wait': 'Longest time that further events may put it off, once there are enough for a run',
   'Model.retraining.min_new_rows': 'New rows that data events must bring together',
   'Model.retraining.confirm_drift':
     'When alerts of outside detectors that carry no verdict count as confirmed, and when drift that stays confirms a sweep',

@@ -25,7 +25,7 @@ import {
   nextRollout,
   runRequestKey,
 } from '../src/domain/lifecycle.ts';
-import type { PolicyPlan, RunStart } from '../src/domain/retraining.ts';
+import type { PolicyPlan, Rules, RunStart } from '../src/domain/retraining.ts';
 import { startRollout, startRun, tell } from './children.ts';
 import * as msg from './messages.ts';
 import { quick } from './profiles.ts';
@@ -46,6 +46,9 @@ const COUNT_MS = 5 * 60_000;
 const REMEMBERED = 100;
 
 type Work = () => Promise<void>;
+
+/** What was decided before by other rules must be decided by those again when it is replayed. */
+const rules = (): Rules => (patched('rules-2') ? 2 : 1);
 
 interface Carried {
   readonly started?: readonly { readonly requestId: string; readonly run: string }[];
@@ -112,7 +115,7 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
     arrived.push(...keys);
   });
   setHandler(msg.runAwaitsSignal, ({ run }) => {
-    work.push(async () => happened({ type: 'run_awaits', run }));
+    work.push(() => runAwaits(run));
   });
   setHandler(msg.runFinishedSignal, (signal) => {
     work.push(() => runEnded(signal));
@@ -187,10 +190,18 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
     show({ model });
   }
 
-  async function runEnded(signal: m.RunFinishedSignal): Promise<void> {
-    happened({ type: 'run_ended', signal, atMs: Date.now() });
-    // What it took is known now.
+  /** What a run took is known once it has trained. */
+  async function countSpending(): Promise<void> {
     if (state().config?.cpuSecondsPerDay) happened({ type: 'counted', spending: await activities.spending({ model }) });
+  }
+  async function runAwaits(run: string): Promise<void> {
+    happened({ type: 'run_awaits', run, atMs: Date.now() });
+    // Before it may give way to the next, for which the budget must have room.
+    if (rules() === 2) await countSpending();
+  }
+  async function runEnded(signal: m.RunFinishedSignal): Promise<void> {
+    happened({ type: 'run_ended', signal, atMs: Date.now(), rules: rules() });
+    await countSpending();
   }
 
   async function rolloutEnded({ deployment, outcome }: m.RolloutFinishedSignal): Promise<void> {
@@ -267,7 +278,7 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
   }
 
   async function applyPolicy(): Promise<void> {
-    const decided = decide(state(), Date.now());
+    const decided = decide(state(), Date.now(), rules());
     if (decided === null) {
       for (const { requestId } of requests())
         answers.set(requestId, { status: 'refused', reason: `${model} was never applied` });

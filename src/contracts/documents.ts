@@ -415,7 +415,11 @@ export const modelSchema = z.strictObject({
       triggers: z.array(z.enum(['data', 'drift', 'definition'])).default(['data', 'drift']),
       debounce: durationSchema.default('2m'),
       max_wait: durationSchema.default('30m'),
-      cooldown: durationSchema.default('0s').describe('Least time between the end of a run and the start of the next'),
+      cooldown: durationSchema
+        .default('0s')
+        .describe(
+          'Least time between the end of a run, or since when its candidate waits for approval, and the start of the next; the end of one that gave way does not count',
+        ),
       min_new_rows: z
         .int()
         .nonnegative()

@@ -148,6 +148,8 @@ export interface ActiveRun {
   readonly run: string;
   /** It waits for a decision. */
   readonly awaiting: boolean;
+  /** Since when it does. Absent in histories of 0.1.0. */
+  readonly awaitingSinceMs?: number;
   /** It was told to give way. */
   readonly superseding: boolean;
 }
@@ -173,6 +175,7 @@ export interface LifecycleFacts {
   /** Approved runs without a deployment, oldest first. */
   readonly approved: readonly ApprovedRun[];
   readonly runStartsMs: readonly number[];
+  /** Of a run that did not give way to a newer one. */
   readonly lastRunEndedMs: number | null;
   readonly paused: boolean;
   /** Definition changes since the first, which starts nothing by itself. */

@@ -4,7 +4,14 @@
  */
 import type * as m from '../contracts/messages.ts';
 import { reportedWindow } from './confirmation.ts';
-import { DAY_MS, decideRetraining, type PolicyPlan, type PolicyState, type RunStart } from './retraining.ts';
+import {
+  DAY_MS,
+  decideRetraining,
+  type PolicyPlan,
+  type PolicyState,
+  type Rules,
+  type RunStart,
+} from './retraining.ts';
 
 export interface LifecycleState extends Omit<PolicyState, 'config' | 'pending' | 'isChampionChanging'> {
   /** Null for a model that was never applied. */
@@ -43,8 +50,8 @@ export type Happening =
   | { readonly type: 'run_opened'; readonly run: string; readonly start: RunStart; readonly atMs: number }
   /** The request's run has ended already: the events that were to go along do not stand behind it. */
   | { readonly type: 'request_known'; readonly start: RunStart }
-  | { readonly type: 'run_awaits'; readonly run: string }
-  | { readonly type: 'run_ended'; readonly signal: m.RunFinishedSignal; readonly atMs: number }
+  | { readonly type: 'run_awaits'; readonly run: string; readonly atMs: number }
+  | { readonly type: 'run_ended'; readonly signal: m.RunFinishedSignal; readonly atMs: number; readonly rules?: Rules }
   /** The registry has these fates. */
   | { readonly type: 'recorded'; readonly fates: readonly FateChange[] }
   | { readonly type: 'superseding'; readonly run: string }
@@ -140,8 +147,15 @@ function runOpened(state: LifecycleState, run: string, start: RunStart, atMs: nu
   };
 }
 
-function runEnded(state: LifecycleState, { run, outcome, version }: m.RunFinishedSignal, atMs: number): LifecycleState {
-  const ended = state.run?.run === run ? { ...state, run: null, lastRunEndedMs: atMs } : state;
+function runEnded(
+  state: LifecycleState,
+  { run, outcome, version }: m.RunFinishedSignal,
+  atMs: number,
+  rules: Rules = 2,
+): LifecycleState {
+  // A run that gave way is replaced at once: were its end to start the cooldown, it would have given way to nothing.
+  const lastRunEndedMs = rules === 2 && outcome === 'superseded' ? state.lastRunEndedMs : atMs;
+  const ended = state.run?.run === run ? { ...state, run: null, lastRunEndedMs } : state;
   const isNew = outcome === 'approved' && version !== null && !state.approved.some((one) => one.run === run);
   return isNew ? { ...ended, approved: [...ended.approved, { run, version }] } : ended;
 }
@@ -185,9 +199,11 @@ export function after(state: LifecycleState, what: Happening): LifecycleState {
     case 'request_known':
       return withoutRequest(without(state, what.start.eventKeys), what.start.request);
     case 'run_awaits':
-      return state.run?.run === what.run ? { ...state, run: { ...state.run, awaiting: true } } : state;
+      return state.run?.run === what.run
+        ? { ...state, run: { ...state.run, awaiting: true, awaitingSinceMs: state.run.awaitingSinceMs ?? what.atMs } }
+        : state;
     case 'run_ended':
-      return runEnded(state, what.signal, what.atMs);
+      return runEnded(state, what.signal, what.atMs, what.rules);
     case 'recorded':
       return recorded(state, what.fates);
     case 'over_budget': {
@@ -222,11 +238,12 @@ export interface Decided {
 }
 
 /** What to do now about the run slot; null for a model that was never applied. */
-export function decide(state: LifecycleState, nowMs: number): Decided | null {
+export function decide(state: LifecycleState, nowMs: number, rules?: Rules): Decided | null {
   const { config, rollout, approved } = state;
   if (config === null) return null;
   const isChampionChanging = rollout !== null || approved.length > 0;
-  const plan = decideRetraining({ ...state, config, isChampionChanging, pending: [...state.pending.values()] }, nowMs);
+  const policyState = { ...state, config, isChampionChanging, pending: [...state.pending.values()] };
+  const plan = decideRetraining(policyState, nowMs, rules);
   const held = plan.hold.filter((one) => state.told.get(one.key) !== one.waitsFor);
   const fates: FateChange[] = [
     ...plan.refuse.map((one) => ({ ...one, fate: 'refused' as const })),

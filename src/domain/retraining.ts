@@ -15,6 +15,9 @@ import { type Confirmation, confirmation, reportedWindow } from './confirmation.
 
 export const DAY_MS = 86_400_000;
 
+/** How it is decided. 1: as in 0.1.0, for lifecycles whose histories are from then. */
+export type Rules = 1 | 2;
+
 export interface PolicyState {
   readonly config: LifecycleConfig;
   readonly pending: readonly PendingEvent[];
@@ -27,6 +30,7 @@ export interface PolicyState {
   readonly runStartsMs: readonly number[];
   /** Cost of earlier runs; those older than a day do not matter. */
   readonly spending: readonly RunCost[];
+  /** Of a run that did not give way to a newer one. */
   readonly lastRunEndedMs: number | null;
   readonly paused: boolean;
   /** Windows that outside detectors reported before, newest last. */
@@ -128,32 +132,54 @@ function cpuBudget({ config, spending }: PolicyState, nowMs: number): Obstacle |
   return { waitsFor: 'budget', reason, untilMs: null };
 }
 
+const PAUSE: Obstacle = { waitsFor: 'pause', reason: 'retraining is paused', untilMs: null };
+
 /** The gates in the way of any start but a person's: the first that holds. */
 function gatekeeper(state: PolicyState, nowMs: number): Obstacle | null {
-  if (state.paused) return { waitsFor: 'pause', reason: 'retraining is paused', untilMs: null };
+  if (state.paused) return PAUSE;
   return cooldown(state, nowMs) ?? runBudget(state, nowMs) ?? cpuBudget(state, nowMs) ?? foundOverBudget(state, nowMs);
 }
 
-function debounce(events: readonly PendingEvent[], config: LifecycleConfig, nowMs: number): Obstacle | null {
-  const times = events.map((event) => event.receivedAtMs);
-  const first = times.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
-  const last = times.reduce((a, b) => Math.max(a, b), 0);
-  const untilMs = Math.min(last + config.debounceMs, first + config.maxWaitMs);
+const earliest = (times: readonly number[]): number => times.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+const received = (events: readonly PendingEvent[]): readonly number[] => events.map((event) => event.receivedAtMs);
+
+/** New rows and outcomes are counted against what a champion was trained on; the first model takes what there is. */
+const isFirst = ({ championVersion }: PolicyState): boolean => championVersion === null;
+const alertsOpen = (state: PolicyState): boolean => !isFirst(state) && !state.isChampionChanging;
+const hasOutcomes = (state: PolicyState): boolean =>
+  isFirst(state) || state.newOutcomes >= (state.config.minNewOutcomes ?? 0);
+
+/** When events were first enough for a start: the first alert that may open one, or the arrival that brought the last of the rows. */
+function enoughSinceMs(events: readonly PendingEvent[], state: PolicyState): number {
+  const alertMs = alertsOpen(state) ? earliest(received(events.filter(isDrift))) : Number.POSITIVE_INFINITY;
+  if (!hasOutcomes(state)) return alertMs;
+  let missing = isFirst(state) ? 0 : state.config.minNewRows;
+  for (const { rows, receivedAtMs } of events.filter(isData).sort((a, b) => a.receivedAtMs - b.receivedAtMs)) {
+    missing -= rows;
+    if (missing <= 0) return Math.min(alertMs, receivedAtMs);
+  }
+  return alertMs;
+}
+
+function debounce(events: readonly PendingEvent[], state: PolicyState, nowMs: number, rules: Rules): Obstacle | null {
+  const { debounceMs, maxWaitMs } = state.config;
+  const last = received(events).reduce((a, b) => Math.max(a, b), 0);
+  // What waited for rows was put off by nothing: were the wait counted from it, it would end before the rest of a burst came.
+  const first = rules === 1 ? earliest(received(events)) : enoughSinceMs(events, state);
+  const untilMs = Math.min(last + debounceMs, first + maxWaitMs);
   return nowMs < untilMs ? { waitsFor: 'debounce', reason: `more events until ${iso(untilMs)}`, untilMs } : null;
 }
 
 /** The event that could open a run by itself: an alert about the champion, or data of which there is enough. */
 function findOpener(events: readonly PendingEvent[], state: PolicyState): PendingEvent | Obstacle {
-  const { championVersion, isChampionChanging, config, newOutcomes } = state;
+  const { isChampionChanging, config, newOutcomes } = state;
   const alert = events.find(isDrift);
-  if (alert && championVersion !== null && !isChampionChanging) return alert;
+  if (alert && alertsOpen(state)) return alert;
   const data = events.filter(isData);
   const rows = sum(data.map((event) => event.rows));
   const [opener] = data;
   const { minNewRows, minNewOutcomes = 0 } = config;
-  // New rows and outcomes are counted against what a champion was trained on; the first model takes what there is.
-  const isFirst = championVersion === null;
-  if (opener && (isFirst || (rows >= minNewRows && newOutcomes >= minNewOutcomes))) return opener;
+  if (opener && (isFirst(state) || rows >= minNewRows) && hasOutcomes(state)) return opener;
   if (alert && isChampionChanging) {
     const reason = 'a rollout under way may replace the champion that the alerts speak of';
     return { waitsFor: 'run', reason, untilMs: null };
@@ -175,9 +201,24 @@ function startReason(opener: PendingEvent, events: readonly PendingEvent[]): str
   return opener.kind === 'drift' ? `drift confirmed: ${parts.reverse().join(', ')}` : parts.join(', ');
 }
 
+/** A person's start before all others; a repetition, which is past the gates as well; a changed definition; a schedule. */
+const turn = ({ trigger, repeats }: StartRequest): number =>
+  trigger === 'manual' ? (repeats === undefined ? 0 : 1) : trigger === 'definition' ? 2 : 3;
+
+/** A person does not wait behind what the gates hold, nor a definition, which makes a better candidate, behind a schedule. */
+function nextRequest(requests: readonly StartRequest[], rules: Rules): StartRequest | undefined {
+  const [first] = rules === 1 ? requests : [...requests].sort((a, b) => turn(a) - turn(b));
+  return first;
+}
+
 /** A request first, then what the events ask for. */
-function wanted(live: readonly PendingEvent[], state: PolicyState, nowMs: number): RunStart | Obstacle | null {
-  const [request] = state.requests;
+function wanted(
+  live: readonly PendingEvent[],
+  state: PolicyState,
+  nowMs: number,
+  rules: Rules,
+): RunStart | Obstacle | null {
+  const request = nextRequest(state.requests, rules);
   if (request) {
     // A person's start is past all but single flight; the others wait like an event. Events that wait go along, but not
     // with a repetition: it sees the data of then, not what they brought.
@@ -186,18 +227,27 @@ function wanted(live: readonly PendingEvent[], state: PolicyState, nowMs: number
     const eventKeys = request.repeats === undefined ? live.map((event) => event.key) : [];
     return gate ?? { trigger: request.trigger, eventKeys, request, reason };
   }
-  if (live.length === 0) return null;
-  if (state.paused) return gatekeeper(state, nowMs);
-  const opener = findOpener(live, state);
+  return live.length === 0 ? null : openedBy(live, state, nowMs, rules);
+}
+
+/** The start that these events ask for, nobody else having asked. */
+function openedBy(
+  events: readonly PendingEvent[],
+  state: PolicyState,
+  nowMs: number,
+  rules: Rules,
+): RunStart | Obstacle {
+  if (state.paused) return PAUSE;
+  const opener = findOpener(events, state);
   if ('waitsFor' in opener) return opener;
-  const obstacle = debounce(live, state.config, nowMs) ?? gatekeeper(state, nowMs);
+  const obstacle = debounce(events, state, nowMs, rules) ?? gatekeeper(state, nowMs);
   if (obstacle) return obstacle;
-  const others = live.filter((event) => event !== opener).map((event) => event.key);
+  const others = events.filter((event) => event !== opener).map((event) => event.key);
   return {
     trigger: opener.kind,
     eventKeys: [opener.key, ...others],
     request: null,
-    reason: startReason(opener, live),
+    reason: startReason(opener, events),
   };
 }
 
@@ -219,8 +269,53 @@ function sift(state: PolicyState) {
   return { refuse, coalesce, live };
 }
 
+/** A candidate that waits has done its work, so the cooldown counts from then: within it nothing takes its place by itself. */
+function candidateCooldown(
+  { run, awaitingSinceMs }: ActiveRun,
+  config: LifecycleConfig,
+  nowMs: number,
+): Obstacle | null {
+  const untilMs = (awaitingSinceMs ?? Number.NEGATIVE_INFINITY) + config.cooldownMs;
+  if (nowMs >= untilMs) return null;
+  return { waitsFor: 'cooldown', reason: `cooldown until ${iso(untilMs)}, while ${run} waits for a decision`, untilMs };
+}
+
+interface Next {
+  readonly start: RunStart;
+  readonly live: readonly PendingEvent[];
+}
+
+/**
+ * Why the run under way does not give way to the next start; null when it does. Only newer data or a person's wish make a better
+ * candidate: alerts alone would train the same one again, and a detector that repeats itself would never let anybody decide.
+ * Nor does a schedule, or a repetition of an earlier run, which does not even take the newer data.
+ */
+function staysFor(run: ActiveRun, { start, live }: Next, state: PolicyState, nowMs: number): Obstacle | null {
+  const { config } = state;
+  const underWay: Obstacle = { waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null };
+  const { request } = start;
+  if (!run.awaiting || run.superseding || config.onNewer !== 'supersede' || request?.repeats !== undefined)
+    return underWay;
+  if (request?.trigger === 'manual') return null;
+  if (request === null || request.trigger === 'schedule') {
+    // Data that is held is no newer data: of that there must be enough for a start of its own.
+    const data = live.filter(isData);
+    const alone = data.length === 0 ? underWay : openedBy(data, state, nowMs, 2);
+    if ('waitsFor' in alone) return { ...underWay, untilMs: alone.untilMs };
+  }
+  return candidateCooldown(run, config, nowMs);
+}
+
+/** As in 0.1.0: whatever data is there counts as newer, and the candidate gives way in its cooldown too. */
+function stayedFor(run: ActiveRun, { start, live }: Next, { config }: PolicyState): Obstacle | null {
+  const { request } = start;
+  const isWish = request !== null && request.trigger !== 'schedule' && request.repeats === undefined;
+  const gives = (isWish || live.some(isData)) && run.awaiting && config.onNewer === 'supersede' && !run.superseding;
+  return gives ? null : { waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null };
+}
+
 /** Decides what happens now. Calling it again with nothing changed decides the same. */
-export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan {
+export function decideRetraining(state: PolicyState, nowMs: number, rules: Rules = 2): PolicyPlan {
   const { refuse, coalesce, live } = sift(state);
   const settled = { refuse, coalesce, hold: [], start: null, supersede: null, wakeAtMs: null, waitsFor: null };
   const held = ({ waitsFor, reason, untilMs }: Obstacle): PolicyPlan => ({
@@ -229,16 +324,13 @@ export function decideRetraining(state: PolicyState, nowMs: number): PolicyPlan 
     wakeAtMs: untilMs,
     waitsFor: reason,
   });
-  const next = wanted(live, state, nowMs);
-  if (next === null) return settled;
-  if ('waitsFor' in next) return held(next);
+  const start = wanted(live, state, nowMs, rules);
+  if (start === null) return settled;
+  if ('waitsFor' in start) return held(start);
   const { run } = state;
-  if (run === null) return { ...settled, start: next };
-  // Only newer data or a person's wish make a better candidate: alerts alone would train the same one again, and a
-  // detector that repeats itself would never let anybody decide. Nor does a schedule, or a repetition of an earlier run.
-  const isWish = next.request !== null && next.request.trigger !== 'schedule' && next.request.repeats === undefined;
-  const isNewer = isWish || live.some(isData);
-  const gives = isNewer && run.awaiting && state.config.onNewer === 'supersede' && !run.superseding;
-  const waiting = held({ waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null });
-  return gives ? { ...waiting, supersede: run.run } : waiting;
+  if (run === null) return { ...settled, start };
+  const next = { start, live };
+  const stays = rules === 1 ? stayedFor(run, next, state) : staysFor(run, next, state, nowMs);
+  if (stays !== null) return held(stays);
+  return { ...held({ waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null }), supersede: run.run };
 }

@@ -85,7 +85,7 @@ class World {
   #isSorted = true;
   #outcomes = 0;
   #deployments = 0;
-  #awaiting: number | null = null;
+  #awaiting: { readonly number: number; readonly sinceMs: number } | null = null;
   #champion: number | null = null;
   #approved: m.ApprovedRun[] = [];
   #rollout: m.ActiveRollout | null = null;
@@ -119,7 +119,7 @@ class World {
 
   #facts(): m.LifecycleFacts {
     const open = this.runs.find((run) => run.outcome === null);
-    const ended = this.runs.flatMap((run) => run.endedMs ?? []);
+    const ended = this.runs.flatMap((run) => (run.outcome === 'superseded' ? [] : (run.endedMs ?? [])));
     const recent = this.runs.filter((run) => run.startedMs > this.nowMs - DAY_MS);
     const name = open ? runName(open.number) : '';
     return {
@@ -128,7 +128,10 @@ class World {
       // Only `active` matters here: nobody starts a workflow.
       run: open
         ? {
-            active: { run: name, awaiting: this.#awaiting === open.number, superseding: false },
+            active: {
+              ...{ run: name, awaiting: this.#awaiting?.number === open.number, superseding: false },
+              ...(this.#awaiting?.number === open.number ? { awaitingSinceMs: this.#awaiting.sinceMs } : {}),
+            },
             start: {
               ...{ stateVersion: 1, model: '', run: name, trigger: open.trigger },
               definitionDigest: '',
@@ -203,8 +206,9 @@ class World {
     this.#at(this.nowMs + course.runMs, () => {
       if (!isDecided) this.#endRun(number, course.outcome);
       else if (this.runs[number - 1]?.outcome === null) {
-        this.#awaiting = number;
-        this.#happened({ type: 'run_awaits', run });
+        this.#awaiting = { number, sinceMs: this.nowMs };
+        this.#happened({ type: 'run_awaits', run, atMs: this.nowMs });
+        this.#charge(number);
       }
     });
     if (isDecided) this.#at(this.nowMs + course.runMs + course.decisionMs, () => this.#endRun(number, course.outcome));
@@ -216,10 +220,16 @@ class World {
     const run = runName(number);
     record.outcome = outcome;
     record.endedMs = this.nowMs;
-    record.cpuSeconds = this.input.course(number).cpuSeconds;
     if (outcome === 'approved') this.#approved = [...this.#approved, { run, version: number }];
     const signal = { run, outcome, version: DECIDED.includes(outcome) ? number : null };
     this.#happened({ type: 'run_ended', signal, atMs: this.nowMs });
+    this.#charge(number);
+  }
+
+  /** What it took is known once it has trained. */
+  #charge(number: number): void {
+    const record = this.runs[number - 1];
+    if (record) record.cpuSeconds = this.input.course(number).cpuSeconds;
     this.#happened({ type: 'counted', spending: this.#facts().spending ?? [] });
   }
 

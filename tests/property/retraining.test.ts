@@ -15,7 +15,10 @@ describe('decideRetraining', () => {
       const answered = [...plan.refuse, ...plan.coalesce, ...plan.hold]
         .map((one) => one.key)
         .concat(plan.start?.eventKeys ?? []);
-      expect([...answered].sort()).toEqual(state.pending.map((event) => event.key).sort());
+      const asked = state.pending.map((event) => event.key);
+      // A repetition leaves what waits to the next decision: it takes nothing along.
+      if (plan.start?.request?.repeats === undefined) expect([...answered].sort()).toEqual(asked.sort());
+      else expect(asked).toEqual(expect.arrayContaining(answered));
     });
   });
 
@@ -24,8 +27,29 @@ describe('decideRetraining', () => {
       const plan = decideRetraining(state, NOW);
       if (state.run) expect(plan.start).toBeNull();
       if (plan.supersede === null) return;
-      expect(state.run).toEqual({ run: plan.supersede, awaiting: true, superseding: false });
+      expect(state.run).toMatchObject({ run: plan.supersede, awaiting: true, superseding: false });
       expect(state.config.onNewer).toBe('supersede');
+    });
+  });
+
+  it('supersedes only for a run that starts at once, and that a person, a definition or data of its own accord asks for', () => {
+    holds((state) => {
+      if (decideRetraining(state, NOW).supersede === null) return;
+      const { start } = decideRetraining({ ...state, run: null }, NOW);
+      expect(start).not.toBeNull();
+      expect(start?.request?.repeats).toBeUndefined();
+      if (start?.trigger === 'manual') return;
+      expect(NOW).toBeGreaterThanOrEqual((state.run?.awaitingSinceMs ?? 0) + state.config.cooldownMs);
+      if (start?.trigger === 'definition') return;
+      const pending = state.pending.filter(({ kind }) => kind === 'data');
+      expect(decideRetraining({ ...state, pending, requests: [], run: null }, NOW).start?.trigger).toBe('data');
+    });
+  });
+
+  it('a person starts at once where no run is under way, whoever else asked before', () => {
+    holds((state) => {
+      const { start } = decideRetraining({ ...state, run: null }, NOW);
+      if (state.requests.some(({ trigger }) => trigger === 'manual')) expect(start?.trigger).toBe('manual');
     });
   });
 

@@ -1,6 +1,6 @@
 /** States of the retraining policy, for tests by example and by property. */
 import fc from 'fast-check';
-import type { LifecycleConfig, PendingEvent } from '../../src/contracts/messages.ts';
+import type { LifecycleConfig, PendingEvent, StartRequest } from '../../src/contracts/messages.ts';
 import type { PolicyState } from '../../src/domain/retraining.ts';
 
 export const MINUTE = 60_000;
@@ -100,16 +100,33 @@ export const anyState: fc.Arbitrary<PolicyState> = fc.record({
   pending: fc
     .integer({ min: 0, max: 8 })
     .chain((length) => fc.tuple(...Array.from({ length }, (_, index) => anyEvent(`e${index}`)))),
-  requests: fc.array(
-    fc.record({
-      requestId: fc.uuid(),
-      trigger: fc.constantFrom('manual' as const, 'definition' as const, 'schedule' as const),
-      actor: fc.constant('olga'),
-      reason: fc.constant(null),
-    }),
-    { maxLength: 2 },
+  requests: fc
+    .array(
+      fc.record({
+        requestId: fc.uuid(),
+        trigger: fc.constantFrom('manual' as const, 'definition' as const, 'schedule' as const),
+        actor: fc.constant('olga'),
+        reason: fc.constant(null),
+        repeats: fc.constantFrom(undefined, undefined, 'm-000001'),
+      }),
+      { maxLength: 3 },
+    )
+    .map((requests): StartRequest[] =>
+      requests.map(({ repeats, ...one }) =>
+        repeats === undefined || one.trigger !== 'manual' ? one : { ...one, repeats },
+      ),
+    ),
+  run: fc.option(
+    fc.record(
+      {
+        run: fc.constant('m-000001'),
+        awaiting: fc.boolean(),
+        superseding: fc.boolean(),
+        awaitingSinceMs: ago(120 * MINUTE),
+      },
+      { requiredKeys: ['run', 'awaiting', 'superseding'] },
+    ),
   ),
-  run: fc.option(fc.record({ run: fc.constant('m-000001'), awaiting: fc.boolean(), superseding: fc.boolean() })),
   championVersion: fc.constantFrom(null, 1),
   isChampionChanging: fc.boolean(),
   runStartsMs: fc.array(ago(48 * 60 * MINUTE), { maxLength: 6 }),

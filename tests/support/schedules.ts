@@ -110,7 +110,7 @@ function pausedAt(inputs: readonly PastInput[], atMs: number): boolean {
 }
 
 /** The budget, the cooldown and a pause hold back all but a person's start. */
-function startsTooEarly({ config, inputs }: SimulationInput, simulation: Simulation): string[] {
+function startsTooEarly({ config, inputs, course }: SimulationInput, simulation: Simulation): string[] {
   return simulation.runs.flatMap((run, index) => {
     if (run.trigger === 'manual') return [];
     const before = simulation.runs.slice(0, index);
@@ -121,8 +121,11 @@ function startsTooEarly({ config, inputs }: SimulationInput, simulation: Simulat
     const spent = spentBefore(simulation, run.number, run.startedMs) + (config.reservedCpuSeconds ?? 0);
     if (config.cpuSecondsPerDay != null && spent > config.cpuSecondsPerDay)
       wrong.push(`run ${run.number} may bring ${spent} CPU seconds`);
-    const endedMs = Math.max(0, ...before.map((one) => one.endedMs ?? 0));
-    if (before.length > 0 && run.startedMs < endedMs + config.cooldownMs)
+    // A run that gave way had done its work when it began to wait.
+    const doneMs = before.map((one) =>
+      one.outcome === 'superseded' ? one.startedMs + course(one.number).runMs : (one.endedMs ?? 0),
+    );
+    if (before.length > 0 && run.startedMs < Math.max(...doneMs) + config.cooldownMs)
       wrong.push(`run ${run.number} starts in the cooldown`);
     if (pausedAt(inputs, run.startedMs)) wrong.push(`run ${run.number} starts while paused`);
     return wrong;
@@ -156,6 +159,8 @@ export function violations(input: SimulationInput, simulation: Simulation): read
     if (next && (run.endedMs === null || next.startedMs < run.endedMs))
       wrong.push(`runs ${run.number} and ${next.number} overlap`);
     if (run.outcome === null) wrong.push(`run ${run.number} never ended`);
+    if (run.outcome === 'superseded' && next?.startedMs !== run.endedMs)
+      wrong.push(`run ${run.number} gave way, and nothing took its place`);
   }
   if (wakeAtMs !== null) wrong.push(`something is still due at ${new Date(wakeAtMs).toISOString()}`);
   if (state.requests.length > 0) wrong.push(`${state.requests.length} requests were never answered`);

@@ -1,7 +1,7 @@
 /** What a lifecycle takes from what happens; the whole of its decisions is played in tests/property/schedules.test.ts. */
 import { describe, expect, it } from 'vitest';
-import { initialState, after as stateAfter } from '../../src/domain/lifecycle.ts';
-import { config } from '../support/policy-state.ts';
+import { decide, initialState, after as stateAfter } from '../../src/domain/lifecycle.ts';
+import { config, data, NOW } from '../support/policy-state.ts';
 
 const FACTS = {
   ...{ config: null, championVersion: 1, run: null, rollout: null, approved: [], runStartsMs: [] },
@@ -28,5 +28,25 @@ describe('a definition that is applied when a moment of the schedule has come', 
   it('takes it away with the schedule', () => {
     const state = stateAfter(before, { type: 'configured', config: config(), nextScheduleMs: null, dueMs: DUE_MS });
     expect(state).toMatchObject({ nextScheduleMs: null, requests: [] });
+  });
+});
+
+describe('a run that gave way to a newer one', () => {
+  const run = { run: 'm-000002', awaiting: true, superseding: true };
+  const before = {
+    ...initialState({ ...FACTS, config: config({ cooldownMs: 60_000 }), lastRunEndedMs: NOW - 60_000 }),
+    run,
+  };
+  const ended = (outcome: 'superseded' | 'rejected', rules?: 1) => {
+    const signal = { run: run.run, outcome, version: 2 };
+    return stateAfter(before, { type: 'run_ended', signal, atMs: NOW, ...(rules ? { rules } : {}) });
+  };
+  const starts = (state: ReturnType<typeof ended>, rules?: 1) =>
+    decide(stateAfter(state, { type: 'admitted', events: [data('a')] }), NOW, rules)?.plan.start?.trigger;
+
+  it('starts no cooldown: what took its place starts at once', () => {
+    expect(starts(ended('superseded'))).toBe('data');
+    expect(starts(ended('rejected'))).toBeUndefined();
+    expect(starts(ended('superseded', 1), 1)).toBeUndefined();
   });
 });

@@ -39,7 +39,11 @@ describe('what starts', () => {
       eventKeys: ['a'],
       request,
     });
-    expect(decide({ ...blocked, requests: [{ ...request, trigger: 'definition' }] }).start).toBeNull();
+    const definition = { ...request, requestId: 'd', trigger: 'definition' } as const;
+    const schedule = { ...request, requestId: 's', trigger: 'schedule' } as const;
+    expect(decide({ ...blocked, requests: [definition] }).start).toBeNull();
+    // Nor does a person wait behind one that is held.
+    expect(decide({ ...blocked, requests: [schedule, definition, request] }).start).toMatchObject({ request });
     // A repetition sees the data of then: what arrived since stays for the next run.
     expect(decide({ requests: [{ ...request, repeats: 'm-000001' }], pending: [data('a')] }).start?.eventKeys).toEqual(
       [],
@@ -60,6 +64,24 @@ describe('what is held, and until when', () => {
       { config: config({ debounceMs: 20 * MINUTE }), pending: [data('a', 1, NOW - 29 * MINUTE), data('b')] },
       'debounce',
       NOW + MINUTE,
+    ],
+    [
+      'max_wait from when there are rows enough: what waited for rows was put off by nothing',
+      {
+        config: config({ debounceMs: 2 * MINUTE, minNewRows: 150 }),
+        pending: [data('a', 100, NOW - DAY_MS), data('b')],
+      },
+      'debounce',
+      NOW + 2 * MINUTE,
+    ],
+    [
+      'max_wait from the first alert, where outcomes lack for the data before it',
+      {
+        config: config({ debounceMs: 20 * MINUTE, minNewOutcomes: 10 }),
+        pending: [data('a', 100, NOW - DAY_MS), drift('d', {}, NOW - 15 * MINUTE), drift('e')],
+      },
+      'debounce',
+      NOW + 15 * MINUTE,
     ],
     ['rows', { config: config({ minNewRows: 300 }), pending: [data('a'), data('b')] }, 'rows', null],
     ['the first data', { championVersion: null, pending: [drift('d')] }, 'rows', null],
@@ -106,6 +128,37 @@ describe('a run that waits for a decision', () => {
     expect(decide({ run, requests: [{ ...request, repeats: 'm-000000' }] }).supersede).toBeNull();
     expect(decide({ run: { ...run, superseding: true }, pending: [data('a')] }).supersede).toBeNull();
   });
+  it('gives way to data that is enough for a run of its own, not to what is held', () => {
+    const few = { run, config: config({ minNewRows: 1_000 }), pending: [data('a', 1)] };
+    const repetition = { ...request, repeats: 'm-000000' };
+    const schedule = { ...request, requestId: 's', trigger: 'schedule' } as const;
+    for (const requests of [[], [repetition], [schedule]]) expect(decide({ ...few, requests }).supersede).toBeNull();
+    expect(decide({ ...few, pending: [data('a', 1), drift('d')] }).supersede).toBeNull();
+    const many = { ...few, pending: [data('a', 1_000)] };
+    expect(decide({ ...many, requests: [schedule] }).supersede).toBe('m-000001');
+    // It would be the repetition that started, and this does not even see the data.
+    expect(decide({ ...many, requests: [repetition] }).supersede).toBeNull();
+    expect(decide({ ...many, requests: [repetition, request] }).supersede).toBe('m-000001');
+    // Data that may still be followed by more is looked at again when its quiet time is over.
+    const soon = decide({ ...many, requests: [schedule], config: config({ minNewRows: 1_000, debounceMs: MINUTE }) });
+    expect(soon).toMatchObject({ supersede: null, wakeAtMs: NOW + MINUTE });
+  });
+  it('is left alone for the cooldown, but for a person', () => {
+    const cooling = {
+      run: { ...run, awaitingSinceMs: NOW - MINUTE },
+      lastRunEndedMs: NOW - DAY_MS,
+      config: config({ cooldownMs: 5 * MINUTE }),
+      pending: [data('a')],
+    };
+    expect(decide(cooling)).toMatchObject({
+      supersede: null,
+      wakeAtMs: NOW + 4 * MINUTE,
+      hold: [{ waitsFor: 'cooldown', reason: expect.stringContaining('while m-000001 waits for a decision') }],
+    });
+    expect(decide({ ...cooling, requests: [{ ...request, trigger: 'definition' }] }).supersede).toBeNull();
+    expect(decide({ ...cooling, requests: [request] }).supersede).toBe('m-000001');
+    expect(decideRetraining(state(cooling), NOW + 4 * MINUTE).supersede).toBe('m-000001');
+  });
   it('does not give way to alerts alone, nor where the definition holds', () => {
     expect(decide({ run, pending: [drift('d')] }).supersede).toBeNull();
     expect(decide({ run, config: config({ onNewer: 'hold' }), pending: [data('a')] }).supersede).toBeNull();
@@ -143,6 +196,34 @@ describe('an alert', () => {
     expect(decide({ championVersion: null, run, pending: [drift('d')] }).coalesce).toMatchObject([
       { key: 'd', run: 'm-000001' },
     ]);
+  });
+});
+
+describe('by the rules of 0.1.0, for lifecycles whose histories are from then', () => {
+  const before = (change: Parameters<typeof state>[0]) => decideRetraining(state(change), NOW, 1);
+  it.each<[string, Parameters<typeof state>[0], object]>([
+    [
+      'a request waits behind what is held',
+      { paused: true, requests: [{ ...request, requestId: 'd', trigger: 'definition' }, request] },
+      { start: null },
+    ],
+    [
+      'any data supersedes',
+      { run, config: config({ minNewRows: 9 }), pending: [data('a', 1)], requests: [{ ...request, repeats: 'm' }] },
+      { supersede: 'm-000001' },
+    ],
+    [
+      'in the cooldown too',
+      { run: { ...run, awaitingSinceMs: NOW }, config: config({ cooldownMs: MINUTE }), pending: [data('a')] },
+      { supersede: 'm-000001' },
+    ],
+    [
+      'max_wait counts from the oldest',
+      { config: config({ debounceMs: MINUTE, minNewRows: 150 }), pending: [data('a', 100, 0), data('b')] },
+      { start: { trigger: 'data' } },
+    ],
+  ])('%s', (_what, change, expected) => {
+    expect(before(change)).toMatchObject(expected);
   });
 });
 

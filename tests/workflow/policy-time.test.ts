@@ -1,5 +1,7 @@
 /** The retraining policy over time, in the lifecycle: what holds a start back, and what lets it go. */
 import { expect, it } from 'vitest';
+import { createLifecycleActivities } from '../../activities/lifecycle.ts';
+import { schedules } from '../../src/adapters/schedule.ts';
 import { labels } from '../support/workflow-events.ts';
 import { definition, eventually, type Loop } from '../support/workflow-loop.ts';
 import { inSkippedTime } from '../support/workflow-time.ts';
@@ -62,6 +64,32 @@ it('cooldown: the next start waits after the end of a run', async () => {
   await skip('61m');
   await loop.ended('cooling-000002');
   expect(await loop.fateOf('cooling', next)).toMatchObject({ fate: 'acted_on', run: 'cooling-000002' });
+});
+
+it('cooldown: a candidate that waits is left alone for it, and then gives way to a run that starts at once', async () => {
+  const { loop, skip } = server();
+  await loop.apply(definition('patient', { retraining: { cooldown: '367m' } }));
+  await loop.publishData('patient', 'a');
+  await loop.waiting('patient-000001');
+  const next = await loop.publishData('patient', 'b');
+  await held(loop, 'patient', next, 'cooldown');
+  await skip('307m');
+  expect((await loop.registry.run('patient-000001'))?.outcome).toBeNull();
+  await skip('65m');
+  expect((await loop.ended('patient-000001')).outcome).toBe('superseded');
+  const { requestedAt } = await loop.waiting('patient-000002');
+  expect(await loop.fateOf('patient', next)).toMatchObject({ fate: 'acted_on', run: 'patient-000002' });
+  // A lifecycle that is built anew from the registry decides the same.
+  const { registry, messenger } = loop;
+  const activities = createLifecycleActivities({
+    registry,
+    messenger,
+    schedules,
+    surroundings: { now: () => new Date() },
+  });
+  const { lastRunEndedMs, run } = await activities.loadLifecycle({ model: 'patient' });
+  expect(lastRunEndedMs).toBeNull();
+  expect(run?.active).toMatchObject({ awaiting: true, awaitingSinceMs: Date.parse(requestedAt) });
 });
 
 it('budget: no more runs in a day than it allows', async () => {
