@@ -9,9 +9,10 @@ import { canonicalJson } from '../src/domain/canonical.ts';
 import { manifestOf } from '../src/domain/dataset-versions.ts';
 import { advanced, begun } from '../src/domain/erasure.ts';
 import { erasureKey } from '../src/domain/ids.ts';
+import { namesAny } from '../src/domain/rejection.ts';
 import { sameName } from '../src/domain/texts.ts';
 import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
-import type { ErasureReport } from '../src/ports/registry/erasures.ts';
+import type { ErasureReport, RunHoldings } from '../src/ports/registry/erasures.ts';
 import type { SinkFile } from '../src/ports/registry/monitoring.ts';
 import { readJson } from '../src/ports/store.ts';
 import { Pass, type Rewritten, stopIfCancelled } from './erase-pass.ts';
@@ -213,14 +214,23 @@ export function createEraseActivities(ports: Ports, { sliceMs = 60_000, page = 5
     return path !== null && (await engine.findIds({ paths: [path], ids: pass.ids, column })).lacking.length > 0;
   }
 
+  /** A trainer writes what it likes; a log that names one of the ids goes as a whole. */
+  async function dropLog(pass: Pass, log: string): Promise<void> {
+    const own = await pass.current(log);
+    if (own === null || (await pass.isReplaced(own))) return;
+    const text = Buffer.from(await store.getBytes(own)).toString('utf8');
+    if (namesAny(text, new Set(pass.ids))) await pass.replace(own, null);
+  }
+
   /** Rows taken out of the snapshot of a run; null where it had none of them. */
   async function eraseSnapshot(
     pass: Pass,
     idColumn: string,
-    { snapshot, predictions }: { readonly snapshot: string; readonly predictions: string | null },
+    { snapshot, predictions, log }: Pick<RunHoldings, 'snapshot' | 'predictions' | 'log'>,
   ): Promise<number | null> {
     const manifest = await readJson<SnapshotManifest>(store, snapshot);
     const { parts, reference, testSource, profile } = manifest;
+    if (log !== null) await dropLog(pass, log);
     if (predictions !== null) await rewritePredictions(pass, predictions, parts.validation.digest);
     const sheets = [
       ...[parts.train, parts.validation, parts.test].map(({ digest }) => ({ digest, column: '__id' })),

@@ -107,16 +107,17 @@ export function createRunActivities({ registry, messenger, notifier, surrounding
       readonly outcome: RunOutcome;
       readonly reason: string;
     }> {
-      // With the examples that its checks have: they may name a person, so they stay in the registry, where an erasure finds them.
-      const found = blockingRejection((await registry.run(run))?.checks ?? []);
-      const whole = found !== null && withoutExamples(found) === reason ? found : reason;
+      // With the examples of its checks, or its trainer's last lines: they may name a person, so they stay in the registry, where an erasure finds them.
+      const kept = await registry.run(run);
+      const fuller = [blockingRejection(kept?.checks ?? []), kept?.outcomeReason ?? null];
+      const whole = fuller.find((one) => one !== null && withoutExamples(one) === reason) ?? reason;
       const record = await registry.finishRun(run, outcome, whole, now());
       const settled = record.outcome ?? outcome;
       const told = record.outcomeReason === null ? null : withoutExamples(record.outcomeReason);
       await notifier.notify({
         model,
         event: 'run.finished',
-        text: `${run}: ${settled}${told ? `, ${told}` : ''}`,
+        text: `${run}: ${settled}${told ? `, ${told}` : ''}${told === record.outcomeReason ? '' : `; more by refit runs show ${run}`}`,
       });
       await messenger.runFinished(model, { run, outcome: settled, version: record.version });
       return { outcome: settled, reason: told ?? reason };

@@ -5,6 +5,7 @@ import { Context } from '@temporalio/activity';
 import type { SnapshotManifest } from '../src/contracts/data.ts';
 import type { ModelDocument } from '../src/contracts/documents.ts';
 import type { StageRequest, TrainResult } from '../src/contracts/messages.ts';
+import { withLastLines } from '../src/domain/rejection.ts';
 import { readProjectManifest } from '../src/ports/project.ts';
 import type { ModelRecord } from '../src/ports/registry/definitions.ts';
 import { readJson } from '../src/ports/store.ts';
@@ -92,6 +93,8 @@ export function createTrainActivities(ports: Ports) {
     if (outcome.status === 'failed') {
       const mayHelp = (outcome.cause === 'signal' || outcome.cause === 'memory') && context.info.attempt < MAX_ATTEMPTS;
       if (mayHelp) throw new Error(outcome.reason);
+      // A failure stays in the history; what the trainer wrote, which may be values of rows, stays where an erasure finds it.
+      await registry.keepReason(request.run, withLastLines(outcome.reason, outcome.log));
       throw fail(FAILURES.trainer, outcome.reason);
     }
     await requireFile(join(spec.output, 'model.onnx'), 'model.onnx');

@@ -203,7 +203,7 @@ async function championScores(
   try {
     rows = await championFeatures(request, champion);
   } catch (error) {
-    return { why: `the champion's features cannot be computed on this data: ${messageOf(error)}` };
+    return { why: `the champion's features cannot be computed on this data, for example ${messageOf(error)}` };
   }
   try {
     const { values } = await scoreWith(createScorer, champion, rows, who);

@@ -2,6 +2,7 @@
 import type { GateDocument } from '../contracts/documents.ts';
 import type { Evaluation, GateResult, GateStatus, SliceMetric } from '../contracts/evaluation.ts';
 import type { Metric } from '../contracts/values.ts';
+import { withoutExamples } from './rejection.ts';
 import { metricDirection } from './statistics/scored.ts';
 
 const digits = (value: number): string => value.toFixed(4);
@@ -37,7 +38,8 @@ function championGate(
       status: 'inconclusive',
       detail:
         comparison === undefined && evaluation.notCompared !== undefined
-          ? `not compared: ${evaluation.notCompared}`
+          ? // Without examples: gates are told in chains and events, which cannot forget.
+            `not compared: ${withoutExamples(evaluation.notCompared)}`
           : `${comparison?.rows ?? 0} rows that neither model was trained on, ${gate.min_rows} are needed`,
     };
   }

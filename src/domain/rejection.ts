@@ -17,12 +17,16 @@ export function blockingRejection(failures: readonly CheckFailure[]): string | n
   return rejection(first) + more;
 }
 
+const LAST_LINES = '; its last lines:\n';
+/** What a program wrote last before it failed: like examples these may be values of rows, or secrets. */
+export const withLastLines = (text: string, lines: string): string => (lines === '' ? text : text + LAST_LINES + lines);
+
 /**
- * The same sentence without its examples, which may name a person. An audit chain and events that were sent cannot forget, so only this
- * goes there.
+ * The same sentence without its examples and last lines, which may name a person. An audit chain and events that were sent cannot forget, so
+ * only this goes there.
  */
 export const withoutExamples = (text: string): string =>
-  text.replace(/, for example .*?(?=$| \(and \d+ more: [^)]*\)$)/s, '');
+  (text.split(LAST_LINES)[0] ?? '').replace(/, for example .*?(?=$| \(and \d+ more: [^)]*\)$)/s, '');
 
 /** Whether a text has one of the ids in it. */
 export const namesAny = (text: string, ids: ReadonlySet<string>): boolean => [...ids].some((id) => text.includes(id));

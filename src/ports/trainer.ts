@@ -74,8 +74,10 @@ export type TrainerOutcome =
   | {
       readonly status: 'failed';
       readonly cause: 'exit' | 'signal' | 'time' | 'memory' | 'start';
-      /** What happened, in one sentence, with the last lines of its log. */
+      /** What happened, in one sentence without any of its own words: it goes where nothing is forgotten. */
       readonly reason: string;
+      /** The last lines that it wrote. They may be values of rows. */
+      readonly log: string;
     };
 
 export interface TrainerRunner {

@@ -439,6 +439,49 @@ describe('erasure', () => {
     );
   });
 
+  it('takes out what trainers wrote where it names the id, and leaves the rest', async () => {
+    await applied({ people: 'who' });
+    await arrive('one', 'a', people(0, 40), 1);
+    const [trained, failed] = [await opened('trained'), await opened('failed')];
+    await build(trained);
+    const [naming, other] = [
+      await store.putBytes(Buffer.from(`dropped ${PERSON}`)),
+      await store.putBytes(Buffer.from('12 rounds')),
+    ];
+    const training = {
+      ...{
+        onnx: digestOf('onnx'),
+        predictions: (await manifestOf(trained)).parts.validation.digest,
+        seconds: 1,
+        attempt: 1,
+      },
+      ...{ trainer: 'mine', environment: {}, metrics: {} },
+    };
+    const notCompared = `the champion's features cannot be computed on this data, for example '${PERSON}' is no number`;
+    const evaluation = { rows: 1, metric: 'rmse' as const, metrics: {}, slices: [], notCompared };
+    await registry.updateRun(trained, { training: { ...training, log: naming }, evaluation }, at(4));
+    await registry.registerVersion({
+      ...{ model: 'm', run: trained, bundleDigest: digestOf('b'), snapshot: digestOf('s'), evaluation, source: [] },
+      ...{ metric: { name: 'rmse', value: 1 }, createdAt: at(4) },
+    });
+    await registry.keepReason(failed, `the trainer exited with 1; its last lines:\nKeyError: '${PERSON}'`);
+    const { outcomeReason } = (await registry.run(failed)) ?? {};
+    await registry.finishRun(failed, 'failed', outcomeReason ?? null, at(4));
+    const repeated = await opened('repeated');
+    await build(repeated);
+    await registry.updateRun(repeated, { training: { ...training, log: other } }, at(4));
+    await asked('people', 'r', [PERSON]);
+    await erase(ports());
+    expect(await store.has(naming)).toBe(false);
+    expect((await registry.deletedArtifact(naming))?.reason).toBe('erasure 1 of dataset people');
+    expect(await store.has(other)).toBe(true);
+    expect((await registry.run(failed))?.outcomeReason).toBe('the trainer exited with 1');
+    const left = "the champion's features cannot be computed on this data";
+    expect((await registry.run(trained))?.evaluation?.notCompared).toBe(left);
+    expect((await registry.version('m', 1))?.evaluation.notCompared).toBe(left);
+    expect(JSON.stringify(await registry.audit('m', 100))).not.toContain(PERSON);
+  });
+
   it('reaches predictions and outcomes of a model that has moved to another dataset', async () => {
     await world();
     await applied({ others: 'who' }, { ...MODEL, dataset: 'others' });

@@ -119,6 +119,33 @@ describe.each(BACKENDS)('a finished training (registry on %s)', (backend) => {
   });
 });
 
+describe.each(BACKENDS)('a training that failed (registry on %s)', (backend) => {
+  it('says so in a sentence of its own, and keeps what the trainer wrote in the row of the run alone', async () => {
+    const opened = await freshOn(backend);
+    try {
+      const { registry } = opened;
+      const one = await training(registry, {
+        outcome: { status: 'failed', cause: 'exit', reason: 'the trainer exited with 1', log: 'KeyError: ana' },
+      });
+      await expect(one.train()).rejects.toThrow(/^the trainer exited with 1$/);
+      const whole = 'the trainer exited with 1; its last lines:\nKeyError: ana';
+      expect(await registry.run(one.run)).toMatchObject({ outcome: null, outcomeReason: whole });
+      await registry.finishRun(one.run, 'failed', whole, new Date().toISOString());
+      expect((await registry.run(one.run))?.outcomeReason).toBe(whole);
+      const told = [await registry.audit(MODEL, 100), await registry.outbox(100)];
+      for (const what of told) {
+        expect(JSON.stringify(what)).toContain('the trainer exited with 1');
+        expect(JSON.stringify(what)).not.toContain('KeyError');
+      }
+      // An end that came first stays.
+      await registry.keepReason(one.run, 'something else');
+      expect((await registry.run(one.run))?.outcomeReason).toBe(whole);
+    } finally {
+      await opened.close();
+    }
+  });
+});
+
 describe('a training', () => {
   it('is alive for Temporal while its data comes and while its files go', async () => {
     const opened = await freshOn('sqlite');

@@ -70,9 +70,14 @@ function fakeTrainer(behaviours: Behaviours): TrainerRunner {
       const model = modelAtWork();
       const { training } = behaviours.of(model);
       const end = training === 'waits' ? await behaviours.untilReleased(model, signal) : 'released';
-      if (end === 'stopped') return { status: 'failed', cause: 'signal', reason: 'stopped' };
+      if (end === 'stopped') return { status: 'failed', cause: 'signal', reason: 'stopped', log: '' };
       if (training === 'fails')
-        return { status: 'failed', cause: 'exit', reason: 'the trainer exited 1: no luck today' };
+        return {
+          status: 'failed',
+          cause: 'exit',
+          reason: 'the trainer exited with 1',
+          log: 'no luck with ana@example.com',
+        };
       await writeFile(join(spec.output, 'model.onnx'), Context.current().info.workflowExecution?.workflowId ?? '');
       await writeFile(join(spec.output, 'predictions.parquet'), 'predictions');
       return { status: 'done', seconds: 1, metrics: {}, log: '' };

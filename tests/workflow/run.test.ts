@@ -1,6 +1,7 @@
 /** A run alone: its outcomes, and what stops it. Whatever happens it ends with an outcome in the registry and one report. */
 import { describe, expect, it } from 'vitest';
 import { judgeDecision } from '../../src/domain/approval.ts';
+import { runWorkflowId } from '../../src/domain/ids.ts';
 import type { Behaviour } from '../support/workflow-behaviour.ts';
 import { eventually } from '../support/workflow-loop.ts';
 import { finished, keepsReports, startedRun, startRunWorkflow } from '../support/workflow-run.ts';
@@ -19,7 +20,7 @@ describe('a run that cannot become a candidate', () => {
     ],
     ['bad-metric', { rmse: 3 }, 'gate_failed', /rmse 3\.0000, at most 2/],
     ['no-metric', { rmse: undefined }, 'inconclusive', /undefined on 10 held-out rows/],
-    ['bad-trainer', { training: 'fails' }, 'failed', /no luck today/],
+    ['bad-trainer', { training: 'fails' }, 'failed', /^the trainer exited with 1$/],
   ])('%s ends with its outcome, its reason, no version and one report', async (model, behaviour, outcome, reason) => {
     const { loop } = server();
     loop.behaviours.set(model, behaviour);
@@ -29,6 +30,31 @@ describe('a run that cannot become a candidate', () => {
     expect(await loop.registry.versions(model)).toEqual([]);
     expect(finished.filter((one) => one.run === run)).toEqual([{ run, outcome, version: null }]);
   });
+});
+
+it('what its trainer wrote last stays in the registry, for it may be values of rows', async () => {
+  const { loop } = server();
+  loop.behaviours.set('talkative', { training: 'fails' });
+  const { run, result } = await startedRun(loop, 'talkative');
+  await result();
+  const said = 'no luck with ana@example.com';
+  expect(await loop.registry.run(run)).toMatchObject({
+    outcomeReason: `the trainer exited with 1; its last lines:\n${said}`,
+  });
+  const history = await loop.client.workflow.getHandle(runWorkflowId('talkative', run)).fetchHistory();
+  const told = {
+    audit: await loop.registry.audit('talkative', 100),
+    events: (await loop.registry.outbox(1_000)).map(({ event }) => event),
+    notifications: loop.behaviours.notifications,
+    // Payloads are base64 there.
+    history: JSON.stringify(history).replace(/"data":"([^"]*)"/g, (_, data: string) =>
+      Buffer.from(data, 'base64').toString(),
+    ),
+  };
+  for (const [where, what] of Object.entries(told)) {
+    expect(JSON.stringify(what), where).toContain('the trainer exited with 1');
+    expect(JSON.stringify(what), where).not.toContain('ana@example.com');
+  }
 });
 
 describe('cancel', () => {

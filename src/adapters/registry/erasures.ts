@@ -4,9 +4,16 @@
  */
 
 import type { DatasetManifest } from '../../contracts/data.ts';
+import type { Evaluation } from '../../contracts/evaluation.ts';
 import { datasetOfReason } from '../../domain/ids.ts';
 import { namesAny, withoutExamples } from '../../domain/rejection.ts';
-import type { DeletedArtifact, ErasureRecord, ErasureRegistry, ErasureReport } from '../../ports/registry/erasures.ts';
+import type {
+  DeletedArtifact,
+  ErasureRecord,
+  ErasureRegistry,
+  ErasureReport,
+  RunHoldings,
+} from '../../ports/registry/erasures.ts';
 import type { SinkFile, SweepRecord } from '../../ports/registry/monitoring.ts';
 import type { RunRecord } from '../../ports/registry/runs.ts';
 import type { Database, Row, Session } from './database.ts';
@@ -82,10 +89,7 @@ export const erasuresListed = (db: Session, dataset: string): Promise<number> =>
   count(db, 'SELECT count(*) AS n FROM erasures WHERE dataset = ? AND listed = 1', dataset);
 
 /** Every run with a snapshot of a model whose definition then named the dataset. */
-async function runsOf(
-  db: Session,
-  dataset: string,
-): Promise<readonly { run: string; model: string; snapshot: string; predictions: string | null }[]> {
+async function runsOf(db: Session, dataset: string): Promise<readonly RunHoldings[]> {
   const rows = await db.all(
     `SELECT r.run, r.model, r.snapshot, r.training FROM runs r WHERE r.snapshot IS NOT NULL AND EXISTS (
        SELECT 1 FROM definitions d WHERE d.model = r.model AND d.digest = r.definition_digest AND d.dataset = ?) ORDER BY r.model, r.number`,
@@ -96,6 +100,7 @@ async function runsOf(
     model: text(row, 'model'),
     snapshot: text(row, 'snapshot'),
     predictions: json<RunRecord['training']>(row, 'training')?.predictions ?? null,
+    log: json<RunRecord['training']>(row, 'training')?.log ?? null,
   }));
 }
 
@@ -142,7 +147,7 @@ async function eraseLabels(db: Session, models: readonly string[], ids: Readonly
   return erased;
 }
 
-/** Sentences that name an id as an example: of refusals, of rejected runs, of their checks. */
+/** Sentences that name an id as an example or among a trainer's last lines: of refusals, of runs, of their checks and evaluations. */
 async function redact(
   db: Session,
   dataset: string,
@@ -165,7 +170,10 @@ async function redact(
       );
   }
   for (const model of models) {
-    const runs = await db.all("SELECT run, outcome_reason, checks FROM runs WHERE model = ? AND checks <> '[]'", model);
+    const runs = await db.all(
+      "SELECT run, outcome_reason, checks FROM runs WHERE model = ? AND (checks <> '[]' OR outcome_reason IS NOT NULL)",
+      model,
+    );
     for (const row of runs) {
       const reason = textOrNull(row, 'outcome_reason');
       const checks = json<readonly { readonly examples?: readonly string[] }[]>(row, 'checks');
@@ -181,6 +189,21 @@ async function redact(
         ],
       );
     }
+    for (const table of ['runs', 'versions']) await redactEvaluations(db, table, model, ids);
+  }
+}
+
+/** Why there is no comparison may name a value that could not be read. */
+async function redactEvaluations(db: Session, table: string, model: string, ids: ReadonlySet<string>): Promise<void> {
+  const rows = await db.all(
+    `SELECT run, evaluation FROM ${table} WHERE model = ? AND evaluation LIKE '%, for example %'`,
+    model,
+  );
+  for (const row of rows) {
+    const evaluation = json<Evaluation | null>(row, 'evaluation');
+    if (evaluation?.notCompared === undefined || !namesAny(evaluation.notCompared, ids)) continue;
+    const left = { ...evaluation, notCompared: withoutExamples(evaluation.notCompared) };
+    await db.run(`UPDATE ${table} SET evaluation = ? WHERE run = ?`, JSON.stringify(left), text(row, 'run'));
   }
 }
 

@@ -272,6 +272,10 @@ export function createRuns(db: Database): RunRegistry {
         return 'recorded';
       }),
     finishRun: (run, outcome, reason, at) => db.transaction((tx) => finishRun(tx, run, outcome, reason, at)),
+    keepReason: (run, reason) =>
+      db.transaction(async (tx) => {
+        await tx.run('UPDATE runs SET outcome_reason = ? WHERE run = ? AND outcome IS NULL', reason, run);
+      }),
     settleCost: (run, cpuSeconds, at) => db.transaction((tx) => settleCost(tx, run, cpuSeconds, at)),
     spending: (model, since) => db.read((tx) => spending(tx, model, since)),
     runsSince: (model, since) =>

@@ -10,7 +10,8 @@ export class MetricsTail {
   #reading: Promise<void> | null = null;
   /** Newest value of each name. */
   readonly last: Record<string, number> = {};
-  problem: string | null = null;
+  /** The first line that is no measurement, as `log`, and why. */
+  problem: { readonly reason: string; readonly log: string } | null = null;
 
   constructor(
     readonly path: string,
@@ -35,7 +36,7 @@ export class MetricsTail {
     } catch (error) {
       // A trainer may have nothing to report (yet).
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-      this.problem ??= `metrics.jsonl cannot be read: ${String(error)}`;
+      this.problem ??= { reason: `metrics.jsonl cannot be read: ${String(error)}`, log: '' };
       return;
     }
     const lines = text.split('\n');
@@ -46,17 +47,21 @@ export class MetricsTail {
     }
   }
 
+  #refuse(line: string, why: string): void {
+    this.problem ??= { reason: `metrics.jsonl line ${this.#seen} ${why}`, log: line.slice(0, 200) };
+  }
+
   #take(line: string): void {
     let value: unknown;
     try {
       value = JSON.parse(line);
     } catch {
-      this.problem ??= `metrics.jsonl line ${this.#seen} is not JSON (NaN and infinite values are not): ${line.slice(0, 200)}`;
+      this.#refuse(line, 'is not JSON (NaN and infinite values are not)');
       return;
     }
     const parsed = lineSchema.safeParse(value);
     if (!parsed.success) {
-      this.problem ??= `metrics.jsonl line ${this.#seen} is not {step, name, value} with a finite value: ${line.slice(0, 200)}`;
+      this.#refuse(line, 'is not {step, name, value} with a finite value');
       return;
     }
     this.last[parsed.data.name] = parsed.data.value;

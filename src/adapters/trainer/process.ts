@@ -16,6 +16,8 @@ export interface ProcessTrainerOptions {
   readonly environment: NodeJS.ProcessEnv;
 }
 
+type TrainerFailure = Extract<TrainerOutcome, { status: 'failed' }>;
+
 const LOG_LINES = 12;
 const LOG_BYTES = 16_384;
 const POLL_MS = 500;
@@ -37,31 +39,22 @@ class LogTail {
 }
 
 function failure(result: GuardResult, request: TrainerRequest, log: string): TrainerOutcome {
-  const tail = log === '' ? 'it wrote nothing' : `its last lines:\n${log}`;
+  const failed = (cause: TrainerFailure['cause'], reason: string): TrainerFailure => ({
+    ...{ status: 'failed', cause, log },
+    reason: log === '' && cause !== 'start' ? `${reason}; it wrote nothing` : reason,
+  });
   switch (result.cause) {
     case 'time':
-      return {
-        status: 'failed',
-        cause: 'time',
-        reason: `the trainer was ended at its limit of ${request.timeMs / 1000} s; ${tail}`,
-      };
+      return failed('time', `the trainer was ended at its limit of ${request.timeMs / 1000} s`);
     case 'memory':
-      return {
-        status: 'failed',
-        cause: 'memory',
-        reason: `the trainer was ended at its limit of ${Math.round(request.memoryBytes / 2 ** 20)} MiB; ${tail}`,
-      };
+      return failed('memory', `the trainer was ended at its limit of ${Math.round(request.memoryBytes / 2 ** 20)} MiB`);
     case 'start':
-      return { status: 'failed', cause: 'start', reason: `the trainer could not be started: ${result.detail}` };
+      return failed('start', `the trainer could not be started: ${result.detail}`);
     case 'signal':
     case 'stopped':
-      return {
-        status: 'failed',
-        cause: 'signal',
-        reason: `the trainer was ended by ${result.signal ?? 'a signal'}; ${tail}`,
-      };
+      return failed('signal', `the trainer was ended by ${result.signal ?? 'a signal'}`);
     case 'exit':
-      return { status: 'failed', cause: 'exit', reason: `the trainer exited with ${result.code}; ${tail}` };
+      return failed('exit', `the trainer exited with ${result.code}`);
   }
 }
 
@@ -148,10 +141,10 @@ export function createProcessTrainer(options: ProcessTrainerOptions): TrainerRun
         const result = await readResult(guard);
         if (request.signal.aborted) throw request.signal.reason;
         if (!result)
-          return { status: 'failed', cause: 'signal', reason: `the trainer's guard was killed; ${log.lines}` };
+          return { status: 'failed', cause: 'signal', reason: "the trainer's guard was killed", log: log.lines };
         if (result.cause !== 'exit' || result.code !== 0) return failure(result, request, log.lines);
         await tail.finish();
-        if (tail.problem !== null) return { status: 'failed', cause: 'exit', reason: tail.problem };
+        if (tail.problem !== null) return { status: 'failed', cause: 'exit', ...tail.problem };
         return {
           status: 'done',
           seconds: Math.round(performance.now() - startedAt) / 1000,

@@ -13,7 +13,10 @@ const MOST_SLICES = 20;
 
 function comparisonText({ evaluation, model }: ShownApproval): string {
   const compared = evaluation?.comparison;
-  if (!compared) return 'there is no champion to compare with';
+  if (!compared)
+    return evaluation?.notCompared === undefined
+      ? 'there is no champion to compare with'
+      : `not compared with the champion: ${evaluation.notCompared}`;
   const { champion, challenger, difference, interval } = compared;
   return (
     `${compared.metric} on ${compared.rows} rows that neither saw: ${challenger.toFixed(4)} against ${champion.toFixed(4)} ` +

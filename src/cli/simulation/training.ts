@@ -2,6 +2,7 @@
  * What each policy's champions would have been worth: trains on the data that had arrived when a run started, and scores the
  * rows of the time in which the model would have served. No service is needed; the stages are those of a real run.
  */
+
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +17,7 @@ import type { Metric } from '../../contracts/values.ts';
 import { dataWindow, inWindow } from '../../domain/dataset.ts';
 import { FORMAT_ENDINGS, fileNameOf, formatOfName } from '../../domain/formats.ts';
 import type { Reign } from '../../domain/policy-report.ts';
+import { withLastLines } from '../../domain/rejection.ts';
 import { readingOf } from '../../domain/schema.ts';
 import { metricValue } from '../../domain/statistics/metrics.ts';
 import { defaultMetric } from '../../domain/statistics/scored.ts';
@@ -200,7 +202,8 @@ export class PolicyTrainer {
       ...{ spec, specPath, environment: training.environment.env, ...trainerLimits(model) },
       ...{ signal: new AbortController().signal, onProgress: () => undefined },
     });
-    if (outcome.status === 'failed') throw new CliError(EXIT.no, `training failed: ${outcome.reason}`);
+    if (outcome.status === 'failed')
+      throw new CliError(EXIT.no, `training failed: ${withLastLines(outcome.reason, outcome.log)}`);
     return { onnx: join(output, 'model.onnx'), features, classes };
   }
 

@@ -40,6 +40,12 @@ export const runRoutes =
       return record;
     }
 
+    async function logText(digest: string): Promise<string> {
+      const gone = (await store.has(digest)) ? undefined : await registry.deletedArtifact(digest);
+      if (gone) return `deleted at ${gone.at}: ${gone.reason}`;
+      return Buffer.from(await store.getBytes(digest)).toString('utf8');
+    }
+
     app.get(
       '/api/v1/runs',
       {
@@ -69,8 +75,7 @@ export const runRoutes =
       async ({ params }) => {
         const run = await known(params.run);
         const audit = (await registry.audit(run.model, 1_000)).filter((row) => row.body.run === run.run);
-        const trainer =
-          run.training === null ? null : Buffer.from(await store.getBytes(run.training.log)).toString('utf8');
+        const trainer = run.training === null ? null : await logText(run.training.log);
         return { run: run.run, outcome: run.outcome, outcomeReason: run.outcomeReason, audit, trainer };
       },
     );

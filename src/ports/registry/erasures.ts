@@ -48,6 +48,17 @@ export interface DeletedArtifact {
   readonly at: string;
 }
 
+/** What is kept of a run that may have rows of its dataset in it. */
+export interface RunHoldings {
+  readonly run: string;
+  readonly model: string;
+  readonly snapshot: string;
+  /** Digest of the trainer's own predictions; null before it has ended. */
+  readonly predictions: string | null;
+  /** Digest of what the trainer wrote last. */
+  readonly log: string | null;
+}
+
 export interface ErasureRegistry {
   /** Idempotent by request key. The ids are kept until it is done, and then forgotten. */
   requestErasure(input: {
@@ -70,20 +81,10 @@ export interface ErasureRegistry {
   /** All versions, oldest first. */
   allDatasetVersions(dataset: string): Promise<readonly DatasetVersionRecord[]>;
   /**
-   * Runs with a snapshot of this dataset; `predictions` is the digest of the trainer's own. From here on `recordSnapshot` refuses what was read
+   * Runs with a snapshot of this dataset; From here on `recordSnapshot` refuses what was read
    * before.
    */
-  listRuns(
-    dataset: string,
-    erasure: number,
-  ): Promise<
-    readonly {
-      readonly run: string;
-      readonly model: string;
-      readonly snapshot: string;
-      readonly predictions: string | null;
-    }[]
-  >;
+  listRuns(dataset: string, erasure: number): Promise<readonly RunHoldings[]>;
   /** How many erasures of the dataset have listed its runs: grows by each. */
   erasuresListed(dataset: string): Promise<number>;
   /** Models of which any definition ever named the dataset. */
@@ -96,7 +97,7 @@ export interface ErasureRegistry {
   erasedSource(dataset: string, sourceDigest: string): Promise<number | undefined>;
   /** Deletes outcomes of these ids, also from the events that brought them; how many there were. */
   eraseLabels(models: readonly string[], ids: readonly string[]): Promise<number>;
-  /** Takes the examples out of what refusals, rejected runs and their checks say, where they name one of the ids. */
+  /** Takes examples and last lines of trainers out of what refusals, runs, their checks and evaluations say, where they name one of the ids. */
   redact(dataset: string, models: readonly string[], ids: readonly string[]): Promise<void>;
   /** Files of the log of predictions, of all models, in the order of their numbers from the one after `after`. */
   sinkFilesAfter(after: number, limit: number): Promise<readonly { readonly seq: number; readonly file: SinkFile }[]>;

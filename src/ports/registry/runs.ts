@@ -111,6 +111,8 @@ export interface RunRegistry {
    * superseded). A cost that nobody settled is 0 for a run that never came to training, else what was reserved.
    */
   finishRun(run: string, outcome: RunOutcome, reason: string | null, at: string): Promise<RunRecord>;
+  /** What there is to say of a failure, before the run ends by it: its end then keeps it. In no chain and no event, for it may have values of rows in it. */
+  keepReason(run: string, reason: string): Promise<void>;
   /** Records what a run really cost, which may be more than was reserved. The first value stays. @throws RangeError for what is no cost */
   settleCost(run: string, cpuSeconds: number, at: string): Promise<void>;
   /** Runs started after a time, oldest first, with what they spent or, while that is not settled, reserved. */
