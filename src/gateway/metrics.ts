@@ -1,4 +1,5 @@
 /** What the gateway tells Prometheus. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as MetricsRegistry } from 'prom-client';
 import type { SubscriptionState } from '../ports/bus.ts';
 import type { DeliveryCounts, Receipt } from '../ports/registry/events.ts';
@@ -21,8 +22,11 @@ export interface MetricsSources {
   readonly now: () => Date;
 }
 
-/** Counting all deliveries reads all of them, so it is not done for every scrape. */
+/** Counting all deliveries reads all of them: it is not done for every scrape, and takes at most one part of the time in so many. */
 const COUNTS_AGE_MS = 15_000;
+const COUNTS_SHARE = 20;
+/** How long a scrape waits for a count; then it tells the one before. */
+const COUNTS_WAIT_MS = 1_000;
 
 export function createMetrics(sources: MetricsSources): GatewayMetrics {
   const registers = [new MetricsRegistry()];
@@ -62,12 +66,29 @@ export function createMetrics(sources: MetricsSources): GatewayMetrics {
   const signals = counter('refit_signals_total', 'Messages to workflows', ['kind']);
   const keys = counter('refit_signalled_events_total', 'Events that these messages named', ['kind']);
 
-  let counted: { readonly atMs: number; readonly counts: DeliveryCounts['counts'] } | null = null;
+  let countAgainMs = 0;
+  let counting: Promise<void> | null = null;
+  async function countDeliveries(): Promise<void> {
+    const startedMs = sources.now().getTime();
+    try {
+      const { counts } = await sources.deliveryCounts();
+      for (const [fate, count] of Object.entries(counts)) deliveries.set({ fate }, count);
+      const endedMs = sources.now().getTime();
+      countAgainMs = endedMs + Math.max(COUNTS_AGE_MS, (endedMs - startedMs) * COUNTS_SHARE);
+    } catch {
+      // The others are told also while the registry is away: that is when they are needed.
+      deliveries.reset();
+    } finally {
+      counting = null;
+    }
+  }
   async function collectDeliveries(): Promise<void> {
-    const nowMs = sources.now().getTime();
-    if (counted === null || nowMs - counted.atMs > COUNTS_AGE_MS)
-      counted = { atMs: nowMs, counts: (await sources.deliveryCounts()).counts };
-    for (const [fate, count] of Object.entries(counted.counts)) deliveries.set({ fate }, count);
+    if (counting === null && sources.now().getTime() > countAgainMs) counting = countDeliveries();
+    if (counting === null) return;
+    const waiting = new AbortController();
+    const waited = delay(COUNTS_WAIT_MS, undefined, { signal: waiting.signal, ref: false }).catch(() => undefined);
+    await Promise.race([counting, waited]);
+    waiting.abort();
   }
   function collectConsumers(): void {
     const nowMs = sources.now().getTime();
@@ -103,8 +124,7 @@ export function createMetrics(sources: MetricsSources): GatewayMetrics {
     },
     async text() {
       collectConsumers();
-      // The others are told also while the registry is away: that is when they are needed.
-      await collectDeliveries().catch(() => deliveries.reset());
+      await collectDeliveries();
       return metrics.metrics();
     },
   };

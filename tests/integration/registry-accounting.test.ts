@@ -69,6 +69,32 @@ describe.each(BACKENDS)('on %s', (backend) => {
     ]);
   });
 
+  it('many deliveries are each counted once, and others have their turn meanwhile', async () => {
+    const ids = many(5_000);
+    await receiveDrift(ids);
+    await registry.receive([
+      ...many(2_000).map((id, index) => delivery(5_000 + index, event('drift', id, 'm'))),
+      ...Array.from({ length: 1_001 }, (_, index) => malformed(7_000 + index)),
+    ]);
+    await registry.setFates(
+      'm',
+      ids.slice(0, 4_321).map((id) => ({ key: key(id), fate: 'refused' })),
+      at(2),
+    );
+    let turns = 0;
+    let isCounting = true;
+    const turn = (): void => {
+      turns += 1;
+      if (isCounting) setImmediate(turn);
+    };
+    setImmediate(turn);
+    const { published, counts } = await registry.deliveryCounts();
+    isCounting = false;
+    expect(published).toBe(8_001);
+    expect(counts).toMatchObject({ refused: 4_321, received: 679, duplicate: 2_000, dead_lettered: 1_001 });
+    expect(turns).toBeGreaterThanOrEqual(4);
+  });
+
   it('a notification is one delivery, however often it is read', async () => {
     const noted = (offset: number, fate: 'acted_on' | 'ignored'): Incoming => ({
       ...{ origin: { ...origin(offset), topic: 'notifications' }, at: at(2), publishedAt: at(1) },

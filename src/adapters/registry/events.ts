@@ -1,4 +1,5 @@
 /** The inbox as others see it: events with their deliveries and fates, subscriptions, counts, labels. */
+import { setImmediate } from 'node:timers/promises';
 import { withoutExamples } from '../../domain/rejection.ts';
 import type { DeliveryCounts, EventRecord, EventRegistry } from '../../ports/registry/events.ts';
 import type { Database, Row, Session, SqlValue } from './database.ts';
@@ -18,7 +19,7 @@ import {
 import { receive } from './inbox.ts';
 import { appendAudit, eventSummary } from './journal.ts';
 import { pruneEvents } from './retention.ts';
-import { count, int, oneOf, text, textOrNull } from './rows.ts';
+import { count, int, intOrNull, oneOf, oneOfOrNull, text, textOrNull } from './rows.ts';
 
 const COUNTED = [
   'acted_on',
@@ -86,7 +87,36 @@ async function listEvents(db: Session, filter: EventFilter): Promise<readonly Ev
   return Promise.all(rows.map((row) => eventRecord(db, row)));
 }
 
-async function deliveryCounts(db: Session): Promise<DeliveryCounts> {
+/** Deliveries that are counted at once. SQLite holds the event loop meanwhile, for some milliseconds. */
+const COUNTED_AT_ONCE = 2_000;
+type Place = readonly [topic: string, partition: number, offset: string, generation: number];
+const BEFORE_ALL: Place = ['', -1, '', -1];
+const PLACE = 'd.topic, d.partition, d."offset", d.generation';
+
+/** Those behind a place, up to another; `end` is null where there are no more. */
+async function countSlice(
+  db: Session,
+  after: Place,
+): Promise<{ readonly rows: readonly Row[]; readonly end: Place | null }> {
+  const last = await db.get(
+    `SELECT ${PLACE} FROM deliveries d WHERE (${PLACE}) > (?, ?, ?, ?) ORDER BY ${PLACE} LIMIT 1 OFFSET ${COUNTED_AT_ONCE - 1}`,
+    ...after,
+  );
+  const end: Place | null = last
+    ? [text(last, 'topic'), int(last, 'partition'), text(last, 'offset'), int(last, 'generation')]
+    : null;
+  const rows = await db.all(
+    `SELECT fate, "rank", count(*) AS n FROM (
+       SELECT d.fate, CASE WHEN d.fate IS NULL THEN (SELECT min(${RANK}) FROM fates WHERE event = d.event) END AS "rank"
+       FROM deliveries d WHERE (${PLACE}) > (?, ?, ?, ?)${end ? ` AND (${PLACE}) <= (?, ?, ?, ?)` : ''}
+     ) AS counted GROUP BY fate, "rank"`,
+    ...[...after, ...(end ?? [])],
+  );
+  return { rows, end };
+}
+
+/** Slice by slice, with turns for everything else between: there may be millions. What comes meanwhile may be in it or not. */
+async function deliveryCounts(db: Database): Promise<DeliveryCounts> {
   const counts: Record<(typeof COUNTED)[number], number> = {
     acted_on: 0,
     coalesced: 0,
@@ -98,18 +128,16 @@ async function deliveryCounts(db: Session): Promise<DeliveryCounts> {
     received: 0,
   };
   let published = 0;
-  for (const row of await db.all('SELECT fate, count(*) AS n FROM deliveries WHERE fate IS NOT NULL GROUP BY fate')) {
-    counts[oneOf(row, 'fate', COUNTED)] += int(row, 'n');
-    published += int(row, 'n');
-  }
-  const following = await db.all(
-    `SELECT rank, count(*) AS n FROM (
-       SELECT (SELECT min(${RANK}) FROM fates WHERE event = d.event) AS rank FROM deliveries d WHERE d.fate IS NULL
-     ) AS ranks GROUP BY rank`,
-  );
-  for (const row of following) {
-    counts[EVENT_RANK[int(row, 'rank')] ?? 'received'] += int(row, 'n');
-    published += int(row, 'n');
+  for (let from: Place | null = BEFORE_ALL; from !== null; ) {
+    const after: Place = from;
+    const { rows, end } = await db.read((tx) => countSlice(tx, after));
+    for (const row of rows) {
+      const fate = oneOfOrNull(row, 'fate', COUNTED) ?? EVENT_RANK[intOrNull(row, 'rank') ?? -1] ?? 'received';
+      counts[fate] += int(row, 'n');
+      published += int(row, 'n');
+    }
+    from = end;
+    await setImmediate();
   }
   return { published, counts };
 }
@@ -239,7 +267,7 @@ export function createEvents(db: Database): EventRegistry {
     held: (model) => db.read((tx) => held(tx, model)),
     fates: (model, keys) => db.read((tx) => findFates(tx, model, keys)),
 
-    deliveryCounts: () => db.read((tx) => deliveryCounts(tx)),
+    deliveryCounts: () => deliveryCounts(db),
     labelCount: (model) => db.read((tx) => count(tx, 'SELECT count(*) AS n FROM labels WHERE model = ?', model)),
     labelsSince: (model, since) =>
       db.read((tx) => count(tx, 'SELECT count(*) AS n FROM labels WHERE model = ? AND stored_at > ?', model, since)),
