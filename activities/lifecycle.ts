@@ -125,6 +125,7 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
         config: record ? lifecycleConfig(record.document, record.definitionDigest) : null,
         revision: record?.revision ?? 0,
         championVersion: champion?.version ?? null,
+        championSinceMs: champion?.promotedAt ? Date.parse(champion.promotedAt) : null,
         run: open
           ? {
               active: {

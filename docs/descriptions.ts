@@ -185,7 +185,8 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'drift-detected':
     'Drift of a model. Sweeps publish it with the verdict `suspected` or `confirmed`; outside detectors may publish it too. `confirmed` counts at once; without a verdict `confirm_drift` decides.',
   'drift-detected.model': 'Name of the model',
-  'drift-detected.version': 'Version that it speaks of; refused when that is not the champion',
+  'drift-detected.version':
+    'Version that it speaks of; refused when that is not the champion. Left out, it speaks of the version that serves when the event comes',
   'drift-detected.kind': 'What drifted: inputs, outputs, or the relation of both to the outcome',
   'drift-detected.window': 'Window that was looked at, half-open',
   'drift-detected.window.start': 'Start, inclusive',

@@ -205,8 +205,8 @@ export async function lifecycle(input: m.LifecycleInput & Carried): Promise<void
   }
 
   async function rolloutEnded({ deployment, outcome }: m.RolloutFinishedSignal): Promise<void> {
-    const { championVersion } = await activities.loadLifecycle({ model });
-    happened({ type: 'rollout_ended', deployment, outcome, championVersion });
+    const { championVersion, championSinceMs = null } = await activities.loadLifecycle({ model });
+    happened({ type: 'rollout_ended', deployment, outcome, championVersion, championSinceMs });
   }
 
   async function rollBack(update: m.RollbackUpdate): Promise<m.RollbackAnswer> {

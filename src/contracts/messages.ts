@@ -169,6 +169,8 @@ export interface ApprovedRun {
 export interface LifecycleFacts {
   readonly config: LifecycleConfig | null;
   readonly championVersion: number | null;
+  /** Since when it serves. Absent in histories of 0.1.0. */
+  readonly championSinceMs?: number | null;
   /** Opened and without an outcome; its workflow may not have been started. */
   readonly run: { readonly active: ActiveRun; readonly start: RunInput } | null;
   readonly rollout: { readonly active: ActiveRollout; readonly start: RolloutInput } | null;

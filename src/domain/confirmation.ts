@@ -31,10 +31,26 @@ export function confirmation(windows: readonly DriftWindow[], rule: LifecycleCon
   return { confirmed: drifted >= rule.windows, windows: chosen.length, drifted };
 }
 
+/** Who serves, and since when. Null, and unknown in histories of 0.1.0. */
+export interface Serving {
+  readonly championVersion: number | null;
+  readonly championSinceMs: number | null;
+}
+
+/** Why an alert says nothing about the champion; null when it may. One that names no version speaks of who served when it came. */
+export function ofAnother(event: PendingEvent, { championVersion, championSinceMs }: Serving): string | null {
+  const version = event.drift?.version ?? null;
+  if (version !== null)
+    return version === championVersion
+      ? null
+      : `it speaks of version ${version}; the champion is version ${championVersion}`;
+  if (championSinceMs === null || event.receivedAtMs >= championSinceMs) return null;
+  return `it came before version ${championVersion} served, and names no version`;
+}
+
 /** The window that an alert without a verdict reports about this champion; what speaks of another version says nothing. */
-export function reportedWindow(event: PendingEvent, championVersion: number | null): DriftWindow | null {
+export function reportedWindow(event: PendingEvent, serving: Serving): DriftWindow | null {
   const { drift } = event;
-  if (!drift || drift.verdict !== null) return null;
-  if (drift.version !== null && drift.version !== championVersion) return null;
+  if (!drift || drift.verdict !== null || ofAnother(event, serving) !== null) return null;
   return { startMs: drift.windowStartMs, endMs: drift.windowEndMs, drifted: true };
 }

@@ -69,6 +69,7 @@ export type Happening =
       readonly deployment: number;
       readonly outcome: m.RolloutFinishedSignal['outcome'];
       readonly championVersion: number | null;
+      readonly championSinceMs?: number | null;
     };
 
 /** Windows of outside detectors that are kept for confirm_drift. */
@@ -81,6 +82,7 @@ export function initialState(facts: m.LifecycleFacts, carried: Partial<m.Lifecyc
   return {
     config,
     championVersion,
+    championSinceMs: facts.championSinceMs ?? null,
     approved,
     runStartsMs,
     lastRunEndedMs,
@@ -107,7 +109,7 @@ function without(state: LifecycleState, keys: readonly string[]): LifecycleState
   const windows: m.DriftWindow[] = [];
   for (const key of keys) {
     const event = pending.get(key);
-    const window = event ? reportedWindow(event, state.championVersion) : null;
+    const window = event ? reportedWindow(event, state) : null;
     if (window) windows.push(window);
     pending.delete(key);
     told.delete(key);
@@ -224,6 +226,7 @@ export function after(state: LifecycleState, what: Happening): LifecycleState {
       return {
         ...state,
         championVersion: what.championVersion,
+        championSinceMs: what.championSinceMs ?? null,
         // They spoke of the champion before.
         driftWindows: what.outcome === 'promoted' ? [] : state.driftWindows,
         rollout: state.rollout?.deployment === what.deployment ? null : state.rollout,

@@ -11,19 +11,18 @@ import type {
   StartRequest,
 } from '../contracts/messages.ts';
 import type { Trigger } from '../contracts/values.ts';
-import { type Confirmation, confirmation, reportedWindow } from './confirmation.ts';
+import { type Confirmation, confirmation, ofAnother, reportedWindow, type Serving } from './confirmation.ts';
 
 export const DAY_MS = 86_400_000;
 
 /** How it is decided. 1: as in 0.1.0, for lifecycles whose histories are from then. */
 export type Rules = 1 | 2;
 
-export interface PolicyState {
+export interface PolicyState extends Serving {
   readonly config: LifecycleConfig;
   readonly pending: readonly PendingEvent[];
   readonly requests: readonly StartRequest[];
   readonly run: ActiveRun | null;
-  readonly championVersion: number | null;
   /** A candidate was approved or is being rolled out: the champion that an alert speaks of may be replaced any moment. */
   readonly isChampionChanging: boolean;
   /** Starts of earlier runs; those older than a day do not matter. */
@@ -81,9 +80,8 @@ function refusal(event: PendingEvent, state: PolicyState, told: Confirmation): s
   if (!config.triggers.includes(event.kind))
     return `trigger ${event.kind} is off (retraining.triggers: ${config.triggers.join(', ') || 'none'})`;
   if (!event.drift || championVersion === null) return null;
-  if (event.drift.version !== null && event.drift.version !== championVersion) {
-    return `it speaks of version ${event.drift.version}; the champion is version ${championVersion}`;
-  }
+  const another = ofAnother(event, state);
+  if (another !== null) return another;
   if (event.drift.verdict === 'stable') return 'drift not confirmed: the verdict is stable';
   if (event.drift.verdict === 'suspected') return 'drift not confirmed: suspected, not retraining';
   if (event.drift.verdict === null && !told.confirmed) {
@@ -256,7 +254,7 @@ function sift(state: PolicyState) {
   const refuse: { key: string; reason: string }[] = [];
   const coalesce: { key: string; run: string; reason: string }[] = [];
   const live: PendingEvent[] = [];
-  const reported = state.pending.flatMap((event) => reportedWindow(event, state.championVersion) ?? []);
+  const reported = state.pending.flatMap((event) => reportedWindow(event, state) ?? []);
   const told = confirmation([...state.driftWindows, ...reported], state.config.confirmDrift);
   for (const event of state.pending) {
     const reason = refusal(event, state, told);

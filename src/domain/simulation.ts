@@ -87,6 +87,7 @@ class World {
   #deployments = 0;
   #awaiting: { readonly number: number; readonly sinceMs: number } | null = null;
   #champion: number | null = null;
+  #championSinceMs: number | null = null;
   #approved: m.ApprovedRun[] = [];
   #rollout: m.ActiveRollout | null = null;
   #paused = false;
@@ -125,6 +126,7 @@ class World {
     return {
       config: this.input.config,
       championVersion: this.#champion,
+      championSinceMs: this.#championSinceMs,
       // Only `active` matters here: nobody starts a workflow.
       run: open
         ? {
@@ -244,11 +246,13 @@ class World {
     this.#at(this.nowMs + rolloutMs, () => {
       if (outcome === 'promoted') {
         this.#champion = version;
+        this.#championSinceMs = this.nowMs;
         const record = this.runs[version - 1];
         if (record) record.servesFromMs = this.nowMs;
       }
       this.#rollout = null;
-      this.#happened({ type: 'rollout_ended', deployment, outcome, championVersion: this.#champion });
+      const serving = { championVersion: this.#champion, championSinceMs: this.#championSinceMs };
+      this.#happened({ type: 'rollout_ended', deployment, outcome, ...serving });
     });
   }
 

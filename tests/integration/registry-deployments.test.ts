@@ -116,6 +116,8 @@ describe.each(BACKENDS)('on %s', (backend) => {
     });
 
     it('is closed to a rollout once a rollback was opened, even before that wrote anything', async () => {
+      const promotedAt = (await registry.champion('m'))?.promotedAt;
+      expect(promotedAt).not.toBe(at(9));
       await write('m', rollout, 1, 1, 2);
       const { deployment } = await rollBack(1);
       expect(await write('m', rollout, 2, 1, 2)).toBe('stale');
@@ -127,6 +129,7 @@ describe.each(BACKENDS)('on %s', (backend) => {
       await registry.finishDeployment('m', rollout, 'superseded', 'rollback', at(10));
       expect(await registry.plan('m')).toEqual(plan);
       expect(await roles()).toEqual(['champion', 'archived']);
+      expect(await registry.champion('m')).toMatchObject({ version: 1, promotedAt });
     });
 
     it('names only versions that are registered', async () => {

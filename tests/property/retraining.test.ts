@@ -75,6 +75,16 @@ describe('decideRetraining', () => {
     });
   });
 
+  it('no alert that came before the champion served leads to a run of its own, unless it names the champion', () => {
+    holds((state) => {
+      const pending = state.pending.filter(({ kind }) => kind === 'drift');
+      const { start } = decideRetraining({ ...state, pending, requests: [] }, NOW);
+      for (const { key, receivedAtMs, drift } of pending)
+        if (start?.eventKeys.includes(key) && receivedAtMs < (state.championSinceMs ?? 0))
+          expect(drift?.version).toBe(state.championVersion);
+    });
+  });
+
   it('wakes later than now, and at that time something changes', () => {
     holds((state) => {
       const plan = decideRetraining(state, NOW);
@@ -91,10 +101,12 @@ describe('decideRetraining', () => {
       if (state.driftWindows.length === 0) return;
       const settled = new Set([...plan.refuse, ...plan.coalesce].map((one) => one.key));
       // What is refused leaves its window behind, as the lifecycle does.
-      const left = state.pending.flatMap(({ key, drift }) =>
+      const left = state.pending.flatMap(({ key, drift, receivedAtMs }) =>
         settled.has(key) &&
         drift?.verdict === null &&
-        (drift.version === null || drift.version === state.championVersion)
+        (drift.version === null
+          ? receivedAtMs >= (state.championSinceMs ?? 0)
+          : drift.version === state.championVersion)
           ? [{ startMs: drift.windowStartMs, endMs: drift.windowEndMs, drifted: true }]
           : [],
       );

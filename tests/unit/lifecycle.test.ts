@@ -1,7 +1,7 @@
 /** What a lifecycle takes from what happens; the whole of its decisions is played in tests/property/schedules.test.ts. */
 import { describe, expect, it } from 'vitest';
 import { decide, initialState, after as stateAfter } from '../../src/domain/lifecycle.ts';
-import { config, data, NOW } from '../support/policy-state.ts';
+import { config, data, drift, NOW } from '../support/policy-state.ts';
 
 const FACTS = {
   ...{ config: null, championVersion: 1, run: null, rollout: null, approved: [], runStartsMs: [] },
@@ -48,5 +48,34 @@ describe('a run that gave way to a newer one', () => {
     expect(starts(ended('superseded'))).toBe('data');
     expect(starts(ended('rejected'))).toBeUndefined();
     expect(starts(ended('superseded', 1), 1)).toBeUndefined();
+  });
+});
+
+describe('alerts without a version that come during a rollout', () => {
+  const rollout = { deployment: 2, kind: 'rollout', toVersion: 2 } as const;
+  const window = { verdict: null, windowStartMs: 0, windowEndMs: 10 };
+  const during = stateAfter(
+    { ...initialState({ ...FACTS, config: config(), championSinceMs: 0 }), rollout },
+    { type: 'admitted', events: [drift('a'), drift('b', window)] },
+  );
+  const ended = (outcome: 'promoted' | 'rolled_back') => {
+    const serving =
+      outcome === 'promoted'
+        ? { championVersion: 2, championSinceMs: NOW + 1 }
+        : { championVersion: 1, championSinceMs: 0 };
+    const state = stateAfter(during, { type: 'rollout_ended', deployment: 2, outcome, ...serving });
+    const decided = decide(state, NOW + 1);
+    const fates = decided?.fates ?? [];
+    return { start: decided?.plan.start, fates, state: stateAfter(state, { type: 'recorded', fates }) };
+  };
+
+  it('start nothing once another version serves, and leave no window behind for it', () => {
+    const { start, fates, state } = ended('promoted');
+    expect(start).toBeNull();
+    expect(fates.map(({ key, fate }) => `${key} ${fate}`)).toEqual(['a refused', 'b refused']);
+    expect(state.driftWindows).toEqual([]);
+  });
+  it('count where the champion stays', () => {
+    expect(ended('rolled_back').start).toMatchObject({ trigger: 'drift', eventKeys: ['a'] });
   });
 });

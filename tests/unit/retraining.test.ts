@@ -192,6 +192,18 @@ describe('an alert', () => {
       2,
     );
   });
+  it('without a version speaks of who served when it came', () => {
+    const promoted = { championVersion: 2, championSinceMs: NOW };
+    const early = [drift('a', window(1), NOW - 2), drift('b', window(2), NOW - 1), drift('c', {}, NOW - 1)];
+    const plan = decide({ ...promoted, pending: early });
+    expect(plan.start).toBeNull();
+    expect(plan.refuse.map(({ key }) => key)).toEqual(['a', 'b', 'c']);
+    expect(plan.refuse[0]?.reason).toBe('it came before version 2 served, and names no version');
+    // Nor does it help to confirm one that came later; what names the champion counts whenever it came.
+    expect(decide({ ...promoted, pending: [...early, drift('d', window(3))] }).refuse).toHaveLength(4);
+    expect(decide({ ...promoted, pending: [drift('a', { version: 2 }, NOW - 1)] }).start?.trigger).toBe('drift');
+    expect(decide({ ...promoted, pending: [drift('a')] }).start?.trigger).toBe('drift');
+  });
   it('before the first champion stands behind the run under way', () => {
     expect(decide({ championVersion: null, run, pending: [drift('d')] }).coalesce).toMatchObject([
       { key: 'd', run: 'm-000001' },

@@ -78,7 +78,8 @@ it('12,000 events pass through continue-as-new with a run and a rollout in fligh
     rollout: { deployment: 2, toVersion: 2 },
   });
 
-  loop.behaviours.set('flood', { challenger: 'healthy', training: 'done' });
+  // The champion that they speak of stays.
+  loop.behaviours.set('flood', { challenger: 'failing', training: 'done' });
   loop.behaviours.release('flood');
   await loop.decide(await loop.waiting('flood-000003'), 'ben', { decision: 'reject' });
   await loop.waiting('flood-000004');
@@ -86,7 +87,7 @@ it('12,000 events pass through continue-as-new with a run and a rollout in fligh
   expect(await loop.registry.unsettled('flood', 1)).toEqual([]);
   expect((await loop.registry.run('flood-000004'))?.eventCount).toBe(12_000);
   expect((await loop.registry.deployments('flood', 10)).map(({ outcome }) => outcome)).toEqual([
-    'promoted',
+    'rolled_back',
     'promoted',
   ]);
 }, 180_000);

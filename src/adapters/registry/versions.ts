@@ -55,8 +55,9 @@ export async function makeChampion(
     model,
     version,
   );
+  // One that serves already, as after a rollback in the middle of a rollout, does so since before.
   await db.run(
-    "UPDATE versions SET role = 'champion', promoted_at = ? WHERE model = ? AND version = ?",
+    "UPDATE versions SET role = 'champion', promoted_at = ? WHERE model = ? AND version = ? AND role <> 'champion'",
     at,
     model,
     version,

@@ -95,7 +95,8 @@ function firstOf(delivered: readonly Delivered[]): ReadonlyMap<string, Meant> {
 
 function checkFates(evidence: Evidence, tally: Tally, delivered: readonly Delivered[]): void {
   const fates = new Map<string, Row[]>();
-  for (const row of evidence.rows('SELECT f.*, e.key FROM fates f JOIN events e ON e.seq = f.event')) {
+  const champions = evidence.rows('SELECT model, at FROM champions');
+  for (const row of evidence.rows('SELECT f.*, e.key, e.received_at FROM fates f JOIN events e ON e.seq = f.event')) {
     const key = text(row, 'key');
     fates.set(key, [...(fates.get(key) ?? []), row]);
   }
@@ -131,8 +132,13 @@ function checkFates(evidence: Evidence, tally: Tally, delivered: readonly Delive
       const fate = text(row, 'fate');
       const where = `${event} for ${text(row, 'model')}`;
       if (meant.kind === 'labels') tally.check('A', fate === 'acted_on', `${where}: labels have fate ${fate}`);
-      if (meant.verdict === 'confirmed')
-        tally.check('A', fate !== 'refused', `${where}: confirmed drift was refused: ${text(row, 'reason')}`);
+      // Alerts here name no version: they speak of who served when they came.
+      if (meant.verdict === 'confirmed' && fate === 'refused')
+        tally.check(
+          'A',
+          champions.some((one) => one.model === row.model && text(one, 'at') > text(row, 'received_at')),
+          `${where}: confirmed drift about the champion was refused: ${text(row, 'reason')}`,
+        );
       if (meant.file === 'good')
         tally.check('A', fate !== 'refused', `${where}: good data was refused: ${text(row, 'reason')}`);
       if (meant.file !== null && meant.file !== 'good')
