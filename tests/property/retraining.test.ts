@@ -78,7 +78,7 @@ describe('decideRetraining', () => {
   it('no alert that came before the champion served leads to a run of its own, unless it names the champion', () => {
     holds((state) => {
       const pending = state.pending.filter(({ kind }) => kind === 'drift');
-      const { start } = decideRetraining({ ...state, pending, requests: [] }, NOW);
+      const { start } = decideRetraining({ ...state, pending, requests: [], run: null, paused: false }, NOW);
       for (const { key, receivedAtMs, drift } of pending)
         if (start?.eventKeys.includes(key) && receivedAtMs < (state.championSinceMs ?? 0))
           expect(drift?.version).toBe(state.championVersion);
