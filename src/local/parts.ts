@@ -23,7 +23,8 @@ const READY_TIMEOUT_MS = 90_000;
 export function defaultParts(settings: Settings): PartSpec[] {
   const readyUrls: Record<string, { port: keyof PortSettings; path: string }> = {
     gateway: { port: 'gateway', path: '/health' },
-    serve: { port: 'serve', path: '/v2/health/ready' },
+    // Not whether all models are ready: one whose champion does not load must not end a server that answers for the others.
+    serve: { port: 'serve', path: '/v2/health/live' },
   };
   return PARTS.map((name) => {
     const http = readyUrls[name];

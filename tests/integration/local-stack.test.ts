@@ -4,12 +4,13 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Connection, WorkflowClient } from '@temporalio/client';
 import { Kafka, logLevel } from 'kafkajs';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { openRegistry } from '../../src/adapters/registry/index.ts';
 import { readLivePid, writePidFile } from '../../src/local/child.ts';
 import { doctor } from '../../src/local/doctor.ts';
 import { pidFile } from '../../src/local/home.ts';
 import type { PartSpec } from '../../src/local/parts.ts';
-import { partEnvironment } from '../../src/local/parts.ts';
+import { defaultParts, partEnvironment } from '../../src/local/parts.ts';
 import { accepts } from '../../src/local/ports.ts';
 import type { StackTools } from '../../src/local/setup/index.ts';
 import { down, up } from '../../src/local/stack.ts';
@@ -17,6 +18,7 @@ import { runSupervisor } from '../../src/local/supervisor.ts';
 import { waitFor } from '../../src/local/wait.ts';
 import type { Settings } from '../../src/settings/types.ts';
 import { parseSettings } from '../../src/settings.ts';
+import { project, ship, waitingCandidate } from '../support/registry-fixtures.ts';
 import { temporaryHome, testSettings, testTools } from '../support/stack.ts';
 import { portsEnvironment, supervisorProcess } from '../support/supervisor-process.ts';
 
@@ -104,6 +106,29 @@ describe('parts', () => {
     expect(await livePid('worker')).toBeUndefined();
     expect(await livePid('gateway')).toBeUndefined();
   });
+
+  it('a server with a model whose champion cannot be loaded is up, and comes back when it is killed', async () => {
+    settings = await testSettings(home, { KAFKA_BROKERS: inject('kafkaBrokers') });
+    const registry = await openRegistry(settings.databaseUrl.reveal());
+    try {
+      await registry.apply(project(['m']));
+      // Its bundle is in no store, as after a restore that lacks a file.
+      await ship(registry, await waitingCandidate(registry, 'm', 'k'));
+    } finally {
+      await registry.close();
+    }
+    await start(
+      defaultParts(settings).filter(({ name }) => name === 'serve'),
+      noServices,
+    );
+    const answer = async (path: string) => (await fetch(`http://127.0.0.1:${settings.ports.serve}${path}`)).status;
+    expect([await answer('/v2/health/live'), await answer('/v2/health/ready')]).toEqual([200, 503]);
+    process.kill((await livePid('serve'))?.pid ?? 0, 'SIGKILL');
+    await waitFor(async () => (lines.some((line) => line.includes('serve is ready again')) ? true : undefined), {
+      ...{ what: 'the server again', timeoutMs: 2 * MINUTES_MS },
+    });
+    expect([await answer('/v2/health/live'), await answer('/v2/models/m/ready')]).toEqual([200, 503]);
+  }, 300_000);
 
   it('stops in reverse order of start', async () => {
     const stop = await start([trivial('gateway'), trivial('worker'), trivial('serve')], noServices);
