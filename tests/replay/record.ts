@@ -21,7 +21,7 @@ import { startTestServers, temporaryHome, testSettings, testTools } from '../sup
 import { workflowBundle } from '../support/workflow-bundle.ts';
 import { Loop } from '../support/workflow-loop.ts';
 import { quietRuntime } from '../support/workflow-runtime.ts';
-import { batchActivities, datasetActivities, playBatches, playScenarios, playSlices } from './scenarios.ts';
+import { batchActivities, datasetActivities, playBatches, playRules, playScenarios, playSlices } from './scenarios.ts';
 
 const root = new URL('../../', import.meta.url);
 const { version } = JSON.parse(await readFile(new URL('package.json', root), 'utf8')) as { version: string };
@@ -86,6 +86,8 @@ async function recordLoop(): Promise<void> {
 }
 
 async function saveAll(loop: Loop): Promise<void> {
+  const { scenario: rules, model: patient } = await playRules(loop);
+  await save(`lifecycle-${rules}`, lifecycleWorkflowId(patient));
   for (const { scenario, model, run, deployment, dataset } of await playScenarios(loop)) {
     if (dataset !== undefined) await save(scenario, datasetWorkflowId(dataset));
     else if (run !== undefined) await save(scenario, runWorkflowId(model, run));

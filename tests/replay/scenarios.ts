@@ -201,6 +201,26 @@ export async function playSlices(client: Client): Promise<{ scenario: string; wo
   return { scenario: 'dataset-with-an-erasure-in-slices', workflowId };
 }
 
+/** What the rules of a lifecycle tell apart: who gives way to whom in a cooldown, and whose request comes first. */
+export async function playRules(loop: Loop): Promise<Played> {
+  const model = 'patient';
+  const retraining = { cooldown: '4s', triggers: ['data', 'definition'] };
+  await loop.apply(definition(model, { retraining }));
+  await loop.publishData(model, 'first');
+  const first = await loop.waiting(`${model}-000001`);
+  await loop.publishData(model, 'newer');
+  await loop.ended(first.run);
+  await loop.decide(await loop.waiting(`${model}-000002`), 'ben', { decision: 'reject' });
+  await loop.ended(`${model}-000002`);
+  await loop.updates.pause(model, { actor: 'olga', reason: null });
+  await loop.apply(definition(model, { retraining, description: 'changed' }));
+  await loop.startRun(model, 'by hand');
+  await loop.updates.resume(model, { actor: 'olga', reason: null });
+  await loop.waiting(`${model}-000003`);
+  return { scenario: RULES, model };
+}
+export const RULES = 'that-gives-way-after-the-cooldown';
+
 export async function playScenarios(loop: Loop): Promise<readonly Played[]> {
   const document = { approval: { remind: '1s', expires: '3s' }, rollout: { patience: '0s', steps: [canary] } } as const;
   await loop.apply(definition(MODEL, document));
