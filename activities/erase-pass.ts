@@ -1,10 +1,10 @@
 /** One step of an erasure at work: which bytes stand for a digest, what takes their place, and when they go. */
 import { join } from 'node:path';
-import { CancelledFailure, Context } from '@temporalio/activity';
 import { erasureReason } from '../src/domain/ids.ts';
 import type { DatasetRecord } from '../src/ports/registry/definitions.ts';
 import type { ErasureRecord } from '../src/ports/registry/erasures.ts';
 import { ArtifactMissing } from '../src/ports/store.ts';
+import { stopIfCancelled } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
 
 export interface Rewritten {
@@ -14,11 +14,6 @@ export interface Rewritten {
   readonly removed: number;
   readonly minTime: string | null;
   readonly maxTime: string | null;
-}
-
-/** An attempt that Temporal took for dead must not go on beside the one after it. */
-export function stopIfCancelled(): void {
-  if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('another attempt does this now');
 }
 
 export class Pass {

@@ -15,9 +15,9 @@ import type { DatasetVersionRecord } from '../src/ports/registry/datasets.ts';
 import type { ErasureReport, RunHoldings } from '../src/ports/registry/erasures.ts';
 import type { SinkFile } from '../src/ports/registry/monitoring.ts';
 import { readJson } from '../src/ports/store.ts';
-import { Pass, type Rewritten, stopIfCancelled } from './erase-pass.ts';
+import { Pass, type Rewritten } from './erase-pass.ts';
 import { required } from './failures.ts';
-import { beating } from './heartbeat.ts';
+import { beating, stopIfCancelled } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
 
 export type EraseActivities = ReturnType<typeof createEraseActivities>;

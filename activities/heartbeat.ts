@@ -1,5 +1,5 @@
 /** Keeps an activity alive in Temporal's eyes while it works, and tells it when to stop. */
-import { ApplicationFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
 
 /** Heartbeats every two seconds until the work ends; without it a long step would be taken for dead. */
 export async function beating<T>(work: () => Promise<T>, details?: () => unknown): Promise<T> {
@@ -10,6 +10,11 @@ export async function beating<T>(work: () => Promise<T>, details?: () => unknown
   } finally {
     clearInterval(timer);
   }
+}
+
+/** An attempt that Temporal took for dead must not go on beside the one after it. */
+export function stopIfCancelled(): void {
+  if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('another attempt does this now');
 }
 
 const FIRST_PAUSE_MS = 200;

@@ -19,7 +19,7 @@ import {
 import { presentPath } from './artifacts.ts';
 import { pinned } from './definition.ts';
 import { FAILURES, fail, required } from './failures.ts';
-import { beating, withinAttempt } from './heartbeat.ts';
+import { beating, stopIfCancelled, withinAttempt } from './heartbeat.ts';
 import type { Ports } from './ports.ts';
 
 export type TrainActivities = ReturnType<typeof createTrainActivities>;
@@ -119,6 +119,7 @@ export function createTrainActivities(ports: Ports) {
       trainer: training.trainer ?? training.command?.join(' ') ?? '',
       environment: await trainer.environment(command),
     };
+    stopIfCancelled();
     const at = surroundings.now().toISOString();
     // What is charged to the budget is what was kept for it: wall time on all its cores.
     await registry.settleCost(request.run, seconds * training.limits.cpu, at);

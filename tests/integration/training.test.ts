@@ -100,7 +100,7 @@ describe.each(BACKENDS)('a finished training (registry on %s)', (backend) => {
     try {
       const one = await training(opened.registry, {
         registry: ({ settleCost, updateRun }) => ({
-          settleCost: awayFor(2, settleCost),
+          settleCost: awayFor(1, settleCost),
           updateRun: awayFor(1, updateRun),
         }),
         store: (store) => ({ putFile: awayFor(1, (path) => store.putFile(path)) }),
@@ -170,6 +170,24 @@ describe('a training', () => {
       await opened.close();
     }
   }, 30_000);
+
+  it('of an attempt that has lapsed writes nothing beside the one after it', async () => {
+    const opened = await freshOn('sqlite');
+    try {
+      const one = await training(opened.registry, {
+        store: (store) => ({
+          async putFile(path) {
+            one.activity.cancel();
+            return store.putFile(path);
+          },
+        }),
+      });
+      await expect(one.train()).rejects.toThrow('another attempt does this now');
+      expect(await opened.registry.run(one.run)).toMatchObject({ training: null, cpuSeconds: { spent: null } });
+    } finally {
+      await opened.close();
+    }
+  });
 
   it('waits for no registry once it was cancelled', async () => {
     const opened = await freshOn('sqlite');
