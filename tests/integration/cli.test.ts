@@ -1,8 +1,10 @@
 /** Bad input to the CLI, without any service: a clear answer with what to do, and the exit code that says whose turn it is. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { createServer as createGateway } from 'node:http';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { type Ended, quietPorts, runRefit } from '../support/e2e-refit.ts';
 import { copyProject, writeGarden } from '../support/e2e-stack.ts';
@@ -114,6 +116,41 @@ describe('no gateway: exit 3, and how to start it', () => {
     TIMEOUT_MS,
   );
 });
+
+it(
+  'a rollback whose answer is lost names the request under which it is repeated, and done once',
+  async () => {
+    const asked: unknown[] = [];
+    const gateway = createGateway(async (request, response) => {
+      const body = JSON.parse(await text(request)) as { readonly requestId: string };
+      asked.push(body.requestId);
+      const isLost = asked.length === 1;
+      response.writeHead(isLost ? 503 : 200, { 'content-type': 'application/json' });
+      response.end(
+        JSON.stringify(
+          isLost ? { error: 'no worker answered within 20 s' } : { status: 'started', deployment: 3, toVersion: 1 },
+        ),
+      );
+    });
+    await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = gateway.address() as AddressInfo;
+      const rollback = (...more: string[]) =>
+        refit(['rollback', 'm', '--reason', 'x', ...more], { REFIT_URL: `http://127.0.0.1:${port}` });
+      const lost = await rollback();
+      expect(lost).toMatchObject({ code: 3, stdout: '' });
+      const [, request = ''] = /no worker answered .* --request (\S+), /.exec(lost.stderr) ?? [];
+      expect(await rollback('--request', request)).toMatchObject({
+        code: 0,
+        stdout: 'deployment 3 goes back to version 1\n',
+      });
+      expect(asked).toEqual([request, request]);
+    } finally {
+      gateway.close();
+    }
+  },
+  TIMEOUT_MS,
+);
 
 const MISTAKES = `apiVersion: refit.dev/v1
 kind: Dataset

@@ -1,11 +1,12 @@
 /** refit rollout, rollback. */
+import { randomUUID } from 'node:crypto';
 import { type Command, InvalidArgumentError } from '@commander-js/extra-typings';
 import type { RollbackAnswer } from '../../contracts/messages.ts';
 import type { PlanEntry, TrafficPlan } from '../../contracts/plan.ts';
 import type { DeploymentRecord } from '../../ports/registry/deployments.ts';
 import { modelPath } from '../client.ts';
 import type { Context } from '../context.ts';
-import { EXIT } from '../exit.ts';
+import { CliError, EXIT } from '../exit.ts';
 import { AS_OPTION, JSON_OPTION, print, printJson, table, when } from '../output.ts';
 
 interface ShownRollout {
@@ -88,12 +89,21 @@ export function rolloutCommands(program: Command, { api, actor, exit }: Context)
     .argument('<model>')
     .requiredOption('--reason <text>', 'why; it is audited')
     .option('--to <version>', 'the version to go back to', versionNumber)
+    .option('--request <id>', 'repeats a request whose answer was lost: under one id it is one rollback')
     .option(...AS_OPTION)
     .option(...JSON_OPTION)
     .addHelpText('after', '\nExample:\n  refit rollback flight-delays --reason "complaints from dispatch"\n')
-    .action(async (model, { reason, to, as, json }) => {
-      const body = { actor: actor(as), reason, to: to ?? null };
-      const answer = await api.post<RollbackAnswer>(`${modelPath(model)}/rollback`, body);
+    .action(async (model, { reason, to, request, as, json }) => {
+      const requestId = request ?? randomUUID();
+      const body = { actor: actor(as), reason, to: to ?? null, requestId };
+      const answer = await api.post<RollbackAnswer>(`${modelPath(model)}/rollback`, body).catch((error: unknown) => {
+        if (!(error instanceof CliError) || error.code !== EXIT.unreachable) throw error;
+        // It may be under way or over: asked for anew it would go back one version further.
+        throw new CliError(
+          error.code,
+          `${error.message}. The rollback may have been taken; repeat it with --request ${requestId}, so that it is done once`,
+        );
+      });
       if (json) printJson(answer);
       else if (answer.status === 'refused') print(`refused: ${answer.reason}`);
       else print(`deployment ${answer.deployment} goes back to version ${answer.toVersion}`);
