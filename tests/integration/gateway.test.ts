@@ -111,10 +111,10 @@ describe('a running gateway', () => {
       await produce(world, 'drift', [{ value: value(drifted('never-applied', 'unknown-model')) }]);
       await Promise.all([caughtUp(world, 'data'), caughtUp(world, 'drift')]);
       expect((await shown(world, 'unknown-dataset')).fates).toMatchObject([
-        { fate: 'ignored', reason: 'no dataset never-applied was ever applied' },
+        { fate: 'ignored', reason: expect.stringMatching(/^no dataset never-applied was ever applied;/) },
       ]);
       expect((await shown(world, 'unknown-model')).fates).toMatchObject([
-        { fate: 'ignored', reason: 'no model never-applied was ever applied' },
+        { fate: 'ignored', reason: expect.stringMatching(/^no model never-applied was ever applied;/) },
       ]);
       expect(await signals('dataset/never-applied', 'dataArrived')).toBeNull();
       expect(await signals('lifecycle/never-applied', 'eventsArrived')).toBeNull();

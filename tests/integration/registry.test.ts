@@ -1,6 +1,8 @@
 /** The registry's facts about definitions, events and runs, guarantee by guarantee. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { datasetSchema } from '../../src/contracts/documents.ts';
 import { eventKey } from '../../src/domain/ids.ts';
+import type { Incoming } from '../../src/ports/registry/events.ts';
 import type { Registry } from '../../src/ports/registry.ts';
 import { BACKENDS, type BackendRegistry, freshOn } from '../support/registry-backends.ts';
 import {
@@ -10,6 +12,7 @@ import {
   event,
   malformed,
   openRun,
+  origin,
   project,
   waitingCandidate,
 } from '../support/registry-fixtures.ts';
@@ -79,6 +82,53 @@ describe.each(BACKENDS)('on %s', (backend) => {
         { action: 'done', fate: 'duplicate' },
       ]);
       expect((await registry.deliveryCounts()).counts).toMatchObject({ acted_on: 1, duplicate: 2 });
+    });
+
+    it('an event that came before its dataset or model was applied is taken in once it comes again', async () => {
+      const early = [
+        delivery(1, event('data', 'a', 'late-d')),
+        delivery(2, event('drift', 'b', 'late-m')),
+        delivery(3, { ...event('labels', 'c', 'late-m'), labels: [{ id: 'row', label: '1' }] }),
+      ];
+      const again = early.map((one, index) => ({ ...one, origin: origin(4 + index), at: at(6), publishedAt: at(5) }));
+      const receipts = async (batch: readonly Incoming[]) =>
+        (await registry.receive(batch)).map(({ action, fate }) => [action, fate]);
+      expect(await receipts(early)).toEqual(early.map(() => ['done', 'ignored']));
+      expect(await receipts(early.map((one, index) => ({ ...one, origin: origin(10 + index) })))).toEqual(
+        early.map(() => ['done', 'duplicate']),
+      );
+      const applied = project(['late-m']);
+      await registry.apply({ ...applied, datasets: [datasetSchema.parse({ ...applied.datasets[0], name: 'late-d' })] });
+      // The same record, read again: what it was stays, also once its event is taken in.
+      expect(await receipts(early)).toEqual(early.map(() => ['done', 'ignored']));
+      const taken = [
+        ['signal', null],
+        ['signal', null],
+        ['done', null],
+      ];
+      expect(await receipts(again)).toEqual(taken);
+      expect(await receipts(again)).toEqual(taken);
+      expect(await receipts(early)).toEqual(early.map(() => ['done', 'ignored']));
+      expect(await receipts(again.map((one, index) => ({ ...one, origin: origin(20 + index) })))).toEqual([
+        ['signal', 'duplicate'],
+        ['signal', 'duplicate'],
+        ['done', 'duplicate'],
+      ]);
+      expect(await Promise.all(['a', 'b', 'c'].map(fatesOf))).toEqual([
+        [['', 'received', null]],
+        [['late-m', 'received', null]],
+        [['late-m', 'acted_on', null]],
+      ]);
+      expect(await registry.event(key('a'))).toMatchObject({ settled: false, receivedAt: at(6), publishedAt: at(5) });
+      expect(await registry.labels('late-m', '', 10)).toEqual([{ id: 'row', label: '1', time: at(5) }]);
+      // A dataset that has passed it on to nobody has taken it in: that is no reason to take it in again.
+      expect(await registry.subscribe(key('a'), [], at(7))).toEqual([]);
+      expect(await receipts([{ ...early[0], origin: origin(30) } as Incoming])).toEqual([['done', 'duplicate']]);
+      expect(await actions('dataset/late-d')).toEqual(['dataset.applied', 'event.taken_in', 'event.delivered']);
+      expect((await registry.deliveryCounts()).counts).toMatchObject({
+        ...{ ignored: 4, duplicate: 7, received: 1, acted_on: 1 },
+      });
+      for (const chain of ['late-m', 'dataset/late-d']) expect((await registry.verifyAudit(chain)).problem).toBeNull();
     });
 
     it('another body under the same id is refused and audited', async () => {

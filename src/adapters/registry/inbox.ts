@@ -8,7 +8,7 @@ import type { Row, Session } from './database.ts';
 import { DELIVERY_FATES } from './deliveries.ts';
 import { findEvents, insertFates, type NewFate, NO_MODEL, type StoredEvent, targetChain } from './fates.ts';
 import { type AuditInput, appendAudit, eventSummary } from './journal.ts';
-import { int, oneOfOrNull, textOrNull, utc } from './rows.ts';
+import { int, oneOfOrNull, text, textOrNull, utc } from './rows.ts';
 
 type Target = StoredEvent['target'];
 
@@ -22,6 +22,7 @@ interface Taken {
 }
 
 interface NewEvent {
+  /** With a number: one that was ignored for want of its dataset or model, and is taken in now. */
   readonly stored: StoredEvent;
   readonly event: IncomingEvent;
   readonly incoming: Incoming;
@@ -36,6 +37,8 @@ interface NewDelivery extends Taken {
 /** What was there before the batch, with what the batch adds. */
 interface Batch {
   readonly known: ReadonlySet<string>;
+  /** Keys of events that nobody applied for when they came. */
+  readonly untaken: Set<string>;
   readonly taken: Map<string, Taken>;
   readonly events: Map<string, StoredEvent>;
   readonly newEvents: NewEvent[];
@@ -78,6 +81,17 @@ async function knownTargets(db: Session, targets: readonly Target[]): Promise<Re
   ]);
 }
 
+/** What no dataset has passed on to anybody is ignored for one reason only: that nothing of its name was applied. */
+async function untakenOf(db: Session, events: Iterable<StoredEvent>): Promise<Set<string>> {
+  const settled = [...events].filter((event) => event.settled);
+  const found = await db.allEach(
+    `SELECT e.key FROM events e JOIN fates f ON f.event = e.seq
+     WHERE e.seq = ? AND e.subscribed = 0 AND f.model = '' AND f.fate = 'ignored'`,
+    settled.map(({ seq }) => [seq]),
+  );
+  return new Set(found.flat().map((row) => text(row, 'key')));
+}
+
 async function readBatch(db: Session, deliveries: readonly Incoming[]): Promise<Batch> {
   const latest = await db.allEach(
     LATEST,
@@ -107,7 +121,8 @@ async function readBatch(db: Session, deliveries: readonly Incoming[]): Promise<
     ...[...events.values()].map((event) => event.target),
   ];
   const known = await knownTargets(db, targets);
-  return { known, taken, events, newEvents: [], newDeliveries: [], refusals: [] };
+  const untaken = await untakenOf(db, events.values());
+  return { known, untaken, taken, events, newEvents: [], newDeliveries: [], refusals: [] };
 }
 
 // ---- judging ----------------------------------------------------------------------------------------------------------
@@ -136,7 +151,7 @@ function answerAgain({ fate, reason, event }: Taken): Receipt {
 function firstFate(batch: Batch, event: IncomingEvent): { model: string; fate: NewFate; receipt: Receipt } {
   const { target, labels } = event;
   if (!batch.known.has(targetChain(target))) {
-    const reason = `no ${target.kind} ${target.name} was ever applied`;
+    const reason = `no ${target.kind} ${target.name} was ever applied; once it is, the same event is taken in when it is published again`;
     return { model: NO_MODEL, fate: { fate: 'ignored', reason }, receipt: { action: 'done', fate: 'ignored', reason } };
   }
   if (labels && target.kind === 'model') {
@@ -147,11 +162,11 @@ function firstFate(batch: Batch, event: IncomingEvent): { model: string; fate: N
   return { model, fate: { fate: 'received' }, receipt: { action: 'signal', fate: null, reason: null } };
 }
 
-function receiveNewEvent(batch: Batch, event: IncomingEvent, incoming: Incoming): [StoredEvent, Receipt] {
+/** @param seq its number; 0 where that is known once it is written */
+function receiveNewEvent(batch: Batch, event: IncomingEvent, incoming: Incoming, seq = 0): [StoredEvent, Receipt] {
   const { model, fate, receipt } = firstFate(batch, event);
   const { digest, target } = event;
-  // Its number is known once it is written.
-  const stored: StoredEvent = { seq: 0, key: keyOf(event), digest, settled: fate.fate !== 'received', target };
+  const stored: StoredEvent = { seq, key: keyOf(event), digest, settled: fate.fate !== 'received', target };
   batch.events.set(stored.key, stored);
   batch.newEvents.push({ stored, event, incoming, model, fate });
   return [stored, receipt];
@@ -170,6 +185,10 @@ function receiveKnownEvent(batch: Batch, stored: StoredEvent, event: IncomingEve
 
 function receiveEvent(batch: Batch, event: IncomingEvent, incoming: Incoming): [StoredEvent, Receipt] {
   const known = batch.events.get(keyOf(event));
+  if (known?.digest === event.digest && batch.untaken.has(known.key) && batch.known.has(targetChain(known.target))) {
+    batch.untaken.delete(known.key);
+    return receiveNewEvent(batch, event, incoming, known.seq);
+  }
   return known ? [known, receiveKnownEvent(batch, known, event, incoming)] : receiveNewEvent(batch, event, incoming);
 }
 
@@ -199,7 +218,31 @@ function receiveOne(batch: Batch, incoming: Incoming): Receipt {
 
 // ---- writing ----------------------------------------------------------------------------------------------------------
 
-async function insertEvents(db: Session, news: readonly NewEvent[]): Promise<void> {
+/** As if they were new, but under their numbers; what was said of them goes, and the chain says so. */
+async function takeInAgain(db: Session, again: readonly NewEvent[]): Promise<void> {
+  await db.runEach(
+    'UPDATE events SET time = ?, body = ?, received_at = ?, published_at = ?, settled = ? WHERE seq = ?',
+    again.map(({ stored, event, incoming }) => [
+      ...[event.time, event.body, incoming.at, incoming.publishedAt, stored.settled ? 1 : 0, stored.seq],
+    ]),
+  );
+  await db.runEach(
+    "DELETE FROM fates WHERE event = ? AND model = '' AND fate = 'ignored'",
+    again.map(({ stored }) => [stored.seq]),
+  );
+  for (const { stored, incoming } of again) {
+    const body = { event: stored.key, digest: stored.digest, origin: incoming.origin };
+    const model = targetChain(stored.target);
+    await appendAudit(db, { model, action: 'event.taken_in', actor: null, body, at: incoming.at });
+  }
+}
+
+async function insertEvents(db: Session, all: readonly NewEvent[]): Promise<void> {
+  const news = all.filter(({ stored }) => stored.seq === 0);
+  await takeInAgain(
+    db,
+    all.filter(({ stored }) => stored.seq > 0),
+  );
   const rows = await db.allEach(
     `INSERT INTO events (key, source, id, type, subject, time, digest, body, target_kind, target_name, received_at, published_at, settled)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
@@ -215,7 +258,7 @@ async function insertEvents(db: Session, news: readonly NewEvent[]): Promise<voi
   }
   await insertFates(
     db,
-    news.map(({ stored, model, fate, incoming }) => ({ event: stored, model, fate, at: incoming.at })),
+    all.map(({ stored, model, fate, incoming }) => ({ event: stored, model, fate, at: incoming.at })),
   );
 }
 
