@@ -1,6 +1,6 @@
 /** Bad input to the CLI, without any service: a clear answer with what to do, and the exit code that says whose turn it is. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer as createGateway } from 'node:http';
+import { createServer as createGateway, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -121,7 +121,7 @@ it(
   'a rollback whose answer is lost names the request under which it is repeated, and done once',
   async () => {
     const asked: unknown[] = [];
-    const gateway = createGateway(async (request, response) => {
+    const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
       const body = JSON.parse(await text(request)) as { readonly requestId: string };
       asked.push(body.requestId);
       const isLost = asked.length === 1;
@@ -131,7 +131,8 @@ it(
           isLost ? { error: 'no worker answered within 20 s' } : { status: 'started', deployment: 3, toVersion: 1 },
         ),
       );
-    });
+    };
+    const gateway = createGateway((request, response) => void answer(request, response));
     await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve));
     try {
       const { port } = gateway.address() as AddressInfo;
