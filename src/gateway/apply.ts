@@ -31,7 +31,8 @@ export async function knownOf({ registry }: Pick<Services, 'registry'>): Promise
         [name, { document, columns: (await registry.latestDatasetVersion(name))?.manifest.columns ?? [] }] as const,
     ),
   );
-  return { datasets: new Map(datasets), policies: await registry.policies() };
+  const tasks = (await registry.models()).map(({ name, document }) => [name, document.task] as const);
+  return { datasets: new Map(datasets), policies: await registry.policies(), tasks: new Map(tasks) };
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

@@ -28,6 +28,8 @@ export interface Known {
     { readonly document: DatasetDocument; readonly columns: readonly SourceColumn[] }
   >;
   readonly policies: readonly PolicyDocument[];
+  /** Of each model the task of its definition in force. @default none is registered */
+  readonly tasks?: ReadonlyMap<string, Task>;
 }
 
 const CLASSIFICATION: readonly Metric[] = ['roc_auc', 'log_loss', 'brier', 'accuracy', 'f1', 'precision', 'recall'];
@@ -60,6 +62,15 @@ function checkMetrics(model: ModelDocument, report: Report): void {
       );
     }
   }
+}
+
+function checkTask(model: ModelDocument, before: Task | undefined, report: Report): void {
+  if (before === undefined || before === model.task) return;
+  report(
+    ['task'],
+    `${model.name} is registered for ${before}: versions of another task cannot be compared with its champion, so a gate \`champion\` stays inconclusive, and its callers get other answers; a model of another name has neither problem`,
+    'warning',
+  );
 }
 
 function checkDatasetUse(model: ModelDocument, dataset: DatasetDocument, report: Report): void {
@@ -255,6 +266,7 @@ export async function checkProject(
         `dataset ${document.dataset} is neither in this project nor registered (${[...known.datasets.keys()].join(', ') || 'none is'})`,
       );
     else checkDatasetUse(document, dataset, report);
+    checkTask(document, known.tasks?.get(document.name), report);
     checkMetrics(document, report);
     checkRollout(document, report);
     checkRetraining(document, schedules, report);

@@ -6,9 +6,11 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createEvaluateActivities } from '../../activities/evaluate.ts';
 import type { Ports } from '../../activities/ports.ts';
+import { createDataEngine } from '../../src/adapters/duckdb/engine.ts';
 import { withSession } from '../../src/adapters/duckdb/session.ts';
 import { createEvaluator } from '../../src/adapters/evaluation.ts';
 import { createScorer } from '../../src/adapters/onnx/scorer.ts';
+import { schedules } from '../../src/adapters/schedule.ts';
 import { openStore } from '../../src/adapters/store/directory.ts';
 import type { BundleManifest } from '../../src/contracts/bundle.ts';
 import type { SnapshotManifest } from '../../src/contracts/data.ts';
@@ -16,8 +18,10 @@ import { modelSchema } from '../../src/contracts/documents.ts';
 import type { EvaluateResult } from '../../src/contracts/messages.ts';
 import type { Task } from '../../src/contracts/values.ts';
 import { canonicalJson } from '../../src/domain/canonical.ts';
+import { knownOf } from '../../src/gateway/apply.ts';
 import type { Registry } from '../../src/ports/registry.ts';
 import type { ArtifactStore } from '../../src/ports/store.ts';
+import { checkProject } from '../../src/project/check.ts';
 import { linearOnnx, logarithmOnnx, logisticOnnx } from '../support/onnx-files.ts';
 import { BACKENDS, type Backend, freshOn } from '../support/registry-backends.ts';
 import { at, digestOf, openRun, project, ship } from '../support/registry-fixtures.ts';
@@ -139,6 +143,20 @@ describe.each(BACKENDS)('an evaluation (registry on %s)', (backend) => {
       expect(await evaluate()).toEqual(first);
     }, backend));
 });
+
+it('a definition of another task than the one in force is warned of, for its versions cannot be compared', () =>
+  onFresh(async (registry) => {
+    await registry.apply(project([MODEL]));
+    const problemsOf = async (task: Task): Promise<readonly string[]> => {
+      const model = `kind: Model\nname: ${MODEL}\ntask: ${task}\ndataset: d\nlabel: { sql: y }\nfeatures: [x]\ntraining: { trainer: sklearn }\n`;
+      const files = new Map([['model.yaml', Buffer.from(`apiVersion: refit.dev/v1\n${model}`)]]);
+      const { problems } = await checkProject(files, await knownOf({ registry }), createDataEngine(), schedules);
+      return problems.map(({ severity, line, message }) => `${severity} in line ${line}: ${message}`);
+    };
+    const told = expect.stringMatching(/^warning in line 4: task: m is registered for regression: /);
+    expect(await problemsOf('binary-classification')).toContainEqual(told);
+    expect(await problemsOf('regression')).not.toContainEqual(told);
+  }));
 
 describe('an evaluation', () => {
   const NO_COMPARISON: readonly (readonly [string, NonNullable<Case['champion']>, string])[] = [
