@@ -42,11 +42,13 @@ const input: fc.Arbitrary<PastInput> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc
-      .record({ atMs, id: fc.integer({ min: 0, max: 3 }), trigger: fc.constantFrom('manual', 'definition') })
-      .map((one) => ({
-        ...{ type: 'request' as const, atMs: one.atMs },
-        request: { requestId: `${one.trigger}${one.id}`, trigger: one.trigger, actor: 'olga', reason: null },
-      })),
+      .record({ atMs, id: fc.integer({ min: 0, max: 3 }), trigger: fc.constantFrom('manual', 'definition', 'repeat') })
+      .map(({ atMs: at, id, trigger }) => {
+        const asked = { requestId: `${trigger}${id}`, actor: 'olga', reason: null };
+        const request =
+          trigger === 'repeat' ? { ...asked, trigger: 'manual' as const, repeats: 'run-1' } : { ...asked, trigger };
+        return { type: 'request' as const, atMs: at, request };
+      }),
   },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('pause' as const), atMs, paused: fc.boolean() }) },
 );
