@@ -54,7 +54,7 @@ export interface LookupFile {
 }
 
 export interface CheckRequest {
-  /** Parquet files of the arrival. */
+  /** Parquet files of the arrival. What does not fit into memory goes beside the first of them meanwhile. */
   readonly files: readonly string[];
   /** The schema of the dataset. */
   readonly columns: readonly SourceColumn[];

@@ -16,6 +16,8 @@ export interface SessionOptions {
   readonly threads?: number;
   /** DuckDB spills to disk beyond it. @default its own, four fifths of the machine */
   readonly memoryMiB?: number;
+  /** Folder that it spills to; SQL cannot reach it. @default the first of `folders`; without any it does not spill */
+  readonly spill?: string;
 }
 
 export interface Session {
@@ -56,7 +58,7 @@ async function configure(connection: DuckDBConnection, options: SessionOptions):
   if (options.memoryMiB !== undefined) await connection.run(`SET memory_limit = '${options.memoryMiB}MiB'`);
   await connection.run(`SET autoinstall_known_extensions = false; SET autoload_known_extensions = false`);
   // DuckDB would spill to a folder of the current directory; in a locked session that is refused, so say where.
-  const [scratch] = options.folders ?? [];
+  const [scratch] = options.spill === undefined ? (options.folders ?? []) : [options.spill];
   await connection.run(`SET temp_directory = ${quoteText(scratch === undefined ? '' : `${scratch}/.spill`)}`);
   await connection.run(`SET allowed_paths = ${quoteList(options.files ?? [])}`);
   await connection.run(
