@@ -52,6 +52,13 @@ describe('expectations', () => {
     expect(failures.find(({ check }) => check === 'in')).toMatchObject({ examples: ['EWR'] });
   });
 
+  it('find values that repeat among more rows than are counted at once', async () => {
+    const twice = rows(10_000_002, 'CASE WHEN i = 10000001 THEN 7 ELSE i END AS id');
+    const failures = await found(twice, { idColumn: 'id' });
+    expect(failures).toMatchObject([{ check: 'unique', column: 'id', severity: 'block', examples: ['7'] }]);
+    expect(failures[0]?.detail).toMatch(/1 /);
+  });
+
   it('show counts, the share of the rows, and values with the id of their row', async () => {
     const query = rows(200, "'r' || i AS id, i % 50 AS n");
     const failures = await found(query, {

@@ -16,7 +16,9 @@ import { type Cell, messageOf, parquetOf, quoteName, quoteText, type Session, wi
 import { SQL_TYPES, typedRelation } from './types.ts';
 
 const EXAMPLES = 5;
-/** For whether values repeat: of 43 million ids 1.4 GiB would be taken without it, and more time. */
+/** Of more rows, whether values repeat is found apart, in bounded memory: of 43 million ids 1.4 GiB would be taken, and more time. */
+const MANY_ROWS = 10_000_000;
+/** For one column, whose values spill. All columns together would not do: the pages that a reader holds of long texts do not spill. */
 const MEMORY_MIB = 512;
 
 type Finding = Omit<CheckFailure, 'severity' | 'check' | 'column'>;
@@ -205,11 +207,25 @@ function withId(request: CheckRequest): readonly Expectation[] {
     : [...expectations, { type: 'unique', column: id.name, severity: 'block' }];
 }
 
+/** How many values are there once more. Equal values have equal hashes; where hashes repeat, the values are counted. */
+function repeatedSql(column: string): string {
+  const name = quoteName(column);
+  return `count(${name}) - count(DISTINCT hash(${name})) FILTER (${name} IS NOT NULL)`;
+}
+
+function repeatedApart({ files, columns }: CheckRequest, repeated: string): Promise<number> {
+  const [first = ''] = files;
+  return withSession({ files, memoryMiB: MEMORY_MIB, spill: dirname(first) }, async (session) => {
+    const [row] = await session.rows(
+      `SELECT ${repeated} AS repeated FROM ${await typedRelation(session, files, columns)}`,
+    );
+    return Number(row?.repeated ?? 0);
+  });
+}
+
 export function checkArrival(request: CheckRequest): Promise<readonly CheckFailure[]> {
   const files = [...request.files, ...request.kept.map(({ path }) => path), ...[...request.others.values()].flat()];
-  const [first] = request.files;
-  const spill = first === undefined ? {} : { spill: dirname(first) };
-  return withSession({ files, memoryMiB: MEMORY_MIB, ...spill }, async (session) => {
+  return withSession({ files }, async (session) => {
     await session.run(
       `CREATE TEMP VIEW data AS SELECT * FROM ${await typedRelation(session, request.files, request.columns)}`,
     );
@@ -224,9 +240,9 @@ export function checkArrival(request: CheckRequest): Promise<readonly CheckFailu
     for (const expectation of expectations) {
       if (expectation.type === 'unique') {
         const column = columnNamed(request.columns, expectation.column);
-        const name = quoteName(expectation.column);
-        // Equal values have equal hashes; where hashes repeat, the values are counted.
-        const count = `count(${name}) - count(DISTINCT hash(${name})) FILTER (${name} IS NOT NULL)`;
+        const repeated = repeatedSql(expectation.column);
+        const isApart = column !== undefined && facts.rows > MANY_ROWS;
+        const count = isApart ? String(await repeatedApart(request, repeated)) : repeated;
         if (column)
           asked.push({ expectation, question: { count, violation: null, column: column.name, judge: () => null } });
         else
