@@ -98,6 +98,18 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
         ? current.toVersion
         : current.fromVersion;
 
+  /** One whose workflow a person ended in Temporal is carried out by nobody, until it is found. */
+  const isCarriedOut = async ({ model, deployment, outcome }: DeploymentRecord): Promise<boolean> =>
+    outcome === null
+      ? (await messenger.state(rolloutWorkflowId(model, deployment))) === 'running'
+      : outcome === 'promoted';
+
+  /** The request of an earlier rollback, repeated: it must not fence a rollout that came after it. */
+  const asked = async (record: DeploymentRecord): Promise<m.OpenedRollout> =>
+    record.outcome === null
+      ? { status: 'opened', active: activeRollout(record), start: await rolloutOf(record) }
+      : { status: 'refused', reason: `deployment ${record.deployment} of this request has ended: ${record.outcome}` };
+
   return {
     async loadLifecycle({ model }: { readonly model: string }): Promise<m.LifecycleFacts> {
       const record = await registry.model(model);
@@ -272,10 +284,16 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
     }: m.RollbackUpdate & { readonly model: string; readonly activeRollout: number | null }): Promise<m.OpenedRollout> {
       const champion = await registry.champion(model);
       if (!champion) return { status: 'refused', reason: `${model} has no champion to go back from` };
+      const requestKey = rollbackRequestKey(model, requestId);
+      const known = await registry.deploymentOf(model, requestKey);
+      if (known) return asked(known);
       const current = active === null ? undefined : await registry.deployment(model, active);
       // A rollback of somebody else is under way: this is what was asked for. A second one would take it back.
-      if (to === null && current?.kind === 'rollback' && (current.outcome ?? 'promoted') === 'promoted')
+      if (to === null && current?.kind === 'rollback' && (await isCarriedOut(current))) {
+        const body = { deployment: current.deployment, toVersion: current.toVersion, requestId, reason };
+        await registry.recordAudit({ model, action: 'rollback.joined', actor, body, at: now() });
         return { status: 'opened', active: activeRollout(current), start: await rolloutOf(current) };
+      }
       const former = await registry.formerChampions(model);
       const target = to ?? (await versionBefore(champion, current));
       if (target === null)
@@ -291,7 +309,7 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
       }
       const record = await registry.openDeployment({
         model,
-        requestKey: rollbackRequestKey(model, requestId),
+        requestKey,
         kind: 'rollback',
         run: null,
         toVersion: target,
@@ -299,13 +317,7 @@ export function createLifecycleActivities({ registry, messenger, schedules, surr
         reason,
         at: now(),
       });
-      // The request of an earlier rollback, repeated: it must not fence a rollout that came after it.
-      if (record.outcome !== null)
-        return {
-          status: 'refused',
-          reason: `deployment ${record.deployment} of this request has ended: ${record.outcome}`,
-        };
-      return { status: 'opened', active: activeRollout(record), start: await rolloutOf(record) };
+      return asked(record);
     },
 
     async setPaused({

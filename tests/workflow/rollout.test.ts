@@ -315,6 +315,44 @@ describe('one rollout at a time', () => {
     expect(await finished(loop, 'repeated', 4)).toMatchObject({ outcome: 'promoted' });
   });
 
+  it('a second rollback is the one under way, and is audited; one that nobody carries out is not in the way', async () => {
+    const { loop } = server();
+    await challenged(loop, 'joined', 'healthy', { steps: [canary] });
+    await loop.champion('joined', 2);
+    const { promote } = loop.registry;
+    let promoting = false;
+    let release = (): void => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    Object.assign(loop.registry, {
+      promote: async (...args: Parameters<typeof promote>) => {
+        if (args[0].deployment === 3) {
+          promoting = true;
+          await released;
+        }
+        return promote(...args);
+      },
+    });
+    try {
+      const rollback = (requestId: string, actor: string) =>
+        loop.updates.rollback('joined', { requestId, actor, to: null, reason: 'bad feeling' });
+      expect(await rollback('b1', 'olga')).toEqual({ status: 'started', deployment: 3, toVersion: 1 });
+      await eventually('it is carried out', async () => promoting);
+      expect(await rollback('b2', 'ben')).toEqual({ status: 'started', deployment: 3, toVersion: 1 });
+      expect((await loop.registry.audit('joined', 50)).filter((row) => row.action === 'rollback.joined')).toMatchObject(
+        [{ actor: 'ben', body: { deployment: 3, requestId: 'b2' } }],
+      );
+      await loop.rolloutHandle('joined', 3).terminate('by hand');
+      expect(await rollback('b3', 'olga')).toEqual({ status: 'started', deployment: 4, toVersion: 1 });
+      expect(await finished(loop, 'joined', 4)).toMatchObject({ outcome: 'promoted' });
+    } finally {
+      release();
+      Object.assign(loop.registry, { promote });
+    }
+    await loop.champion('joined', 1);
+  });
+
   it('a rollout whose writes have become stale ends as superseded and changes nothing', async () => {
     const { loop } = server();
     await challenged(loop, 'stale', 'absent', { steps: [canary, { ...canary, weight: 0.5 }] });

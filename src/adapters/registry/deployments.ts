@@ -69,10 +69,15 @@ async function undecided(db: Session, { model, kind, run, toVersion }: NewDeploy
 
 type NewDeployment = Parameters<DeploymentRegistry['openDeployment']>[0];
 
+async function deploymentOf(db: Session, model: string, requestKey: string): Promise<DeploymentRecord | undefined> {
+  const row = await db.get('SELECT * FROM deployments WHERE model = ? AND request_key = ?', model, requestKey);
+  return row && (await deploymentRecord(db, row));
+}
+
 async function open(db: Session, input: NewDeployment): Promise<DeploymentRecord> {
   const { model, requestKey, kind, run, toVersion, actor, reason, at } = input;
-  const known = await db.get('SELECT * FROM deployments WHERE model = ? AND request_key = ?', model, requestKey);
-  if (known) return deploymentRecord(db, known);
+  const known = await deploymentOf(db, model, requestKey);
+  if (known) return known;
   const version = await findVersion(db, model, toVersion);
   if (!version) throw new Error(`there is no version ${model}@${toVersion} to deploy`);
   const obstacle = await undecided(db, input);
@@ -163,6 +168,7 @@ async function finish(
 export function createDeployments(db: Database): DeploymentRegistry {
   return {
     openDeployment: (input) => db.transaction((tx) => open(tx, input)),
+    deploymentOf: (model, requestKey) => db.read((tx) => deploymentOf(tx, model, requestKey)),
     deployment: (model, deployment) => db.read((tx) => findDeployment(tx, model, deployment)),
     deployments: (model, limit) =>
       db.read(async (tx) => {

@@ -45,6 +45,8 @@ export interface DeploymentRegistry {
     readonly at: string;
   }): Promise<DeploymentRecord>;
   deployment(model: string, deployment: number): Promise<DeploymentRecord | undefined>;
+  /** The one that this request opened. */
+  deploymentOf(model: string, requestKey: string): Promise<DeploymentRecord | undefined>;
   deployments(model: string, limit: number): Promise<readonly DeploymentRecord[]>;
   /** Compare-and-set on (deployment, revision): lower, or equal with other content, is stale; so is one of a deployment that is over or fenced off. Keeps history. Emits rollout.step. */
   writePlan(
