@@ -47,7 +47,11 @@ export function createRunActivities({ registry, messenger, notifier, surrounding
       const approval = required(await registry.approval(run), `approval request of ${run}`);
       const expiresAtMs = Date.parse(approval.expiresAt);
       if (approval.outcome !== null) {
-        const accepted = approval.decisions.filter((one) => one.status === 'accepted').map((one) => one.actor);
+        const accepted = approval.decisions
+          .filter(
+            (one) => one.status === 'accepted' && (one.decision === 'approve') === (approval.outcome === 'approved'),
+          )
+          .map((one) => one.actor);
         const reason = `${approval.outcome} by ${accepted.join(', ')} before the workflow was started again`;
         return { expiresAtMs, settled: { outcome: approval.outcome, reason } };
       }

@@ -94,7 +94,11 @@ export function createTrainActivities(ports: Ports) {
       const mayHelp = (outcome.cause === 'signal' || outcome.cause === 'memory') && context.info.attempt < MAX_ATTEMPTS;
       if (mayHelp) throw new Error(outcome.reason);
       // A failure stays in the history; what the trainer wrote, which may be values of rows, stays where an erasure finds it.
-      await registry.keepReason(request.run, withLastLines(outcome.reason, outcome.log));
+      const reason = withLastLines(outcome.reason, outcome.log);
+      await withinAttempt(`keeping why ${request.run} failed`, async () => {
+        stopIfCancelled();
+        await registry.keepReason(request.run, reason);
+      });
       throw fail(FAILURES.trainer, outcome.reason);
     }
     await requireFile(join(spec.output, 'model.onnx'), 'model.onnx');

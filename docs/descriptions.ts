@@ -132,7 +132,7 @@ export const DESCRIPTIONS: Readonly<Record<string, string>> = {
   'Model.retraining': 'When a run starts',
   'Model.retraining.triggers': 'Kinds of events that may start a run; others are refused',
   'Model.retraining.debounce': 'Quiet time after an event before a run starts',
-  'Model.retraining.max_wait': 'Longest time that further events may put it off, once there are enough for a run',
+  'Model.retraining.max_wait': 'Longest time that further events may put it off, once there are rows enough for a run',
   'Model.retraining.min_new_rows': 'New rows that data events must bring together',
   'Model.retraining.confirm_drift':
     'When alerts of outside detectors that carry no verdict count as confirmed, and when drift that stays confirms a sweep',

@@ -156,7 +156,9 @@ export async function run(input: RunInput): Promise<End> {
     const { expiresAtMs, settled } = await control.requestApproval({ ...request, ...registered });
     stage = 'decide';
     show({ stage, version: registered.version });
-    if (settled) return settled;
+    // Decided while the request was asked for again, or before this execution.
+    const decided = end();
+    if (settled) return decided?.outcome === settled.outcome ? decided : settled;
     stopped ??= yields();
     // No time between reminders means no reminders.
     let remindAtMs = settings.remindMs > 0 ? Date.now() + settings.remindMs : Number.POSITIVE_INFINITY;

@@ -26,6 +26,6 @@ describe('chaos, the short form', () => {
       });
       await removeHome(result);
     },
-    10 * MINUTES_MS,
+    15 * MINUTES_MS,
   );
 });

@@ -100,7 +100,7 @@ export async function startPart(part: string, { cwd, env }: Place): Promise<Part
 export async function until<T>(
   what: string,
   ask: () => Promise<T | null | undefined> | T | null | undefined,
-  timeoutMs = 300_000,
+  timeoutMs = 180_000,
   detail: () => string | Promise<string> = () => '',
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;

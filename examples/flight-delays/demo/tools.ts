@@ -37,7 +37,7 @@ export class StoryError extends Error {
 }
 
 /** For a machine that does much else: what cannot come any more is told at once, not after this. */
-const PATIENCE_MS = 600_000;
+const PATIENCE_MS = 300_000;
 
 /** Asks until the answer is not null. */
 export async function until<T>(what: string, ask: () => Promise<T | null>, timeoutMs = PATIENCE_MS): Promise<T> {

@@ -57,7 +57,7 @@ export const SHORT: ChaosOptions = {
     { part: 'worker', port: 'registry', method: 'openDeployment', when: 'late', call: 1 },
   ],
   operators: 3,
-  patienceSeconds: 600,
+  patienceSeconds: 300,
   stallSeconds: 0,
   servers: null,
 };

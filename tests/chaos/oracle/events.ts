@@ -136,7 +136,13 @@ function checkFates(evidence: Evidence, tally: Tally, delivered: readonly Delive
       if (meant.verdict === 'confirmed' && fate === 'refused')
         tally.check(
           'A',
-          champions.some((one) => one.model === row.model && text(one, 'at') > text(row, 'received_at')),
+          text(row, 'reason').startsWith('it came before version') &&
+            champions.some(
+              (one) =>
+                one.model === row.model &&
+                text(one, 'at') > text(row, 'received_at') &&
+                text(one, 'at') <= text(row, 'at'),
+            ),
           `${where}: confirmed drift about the champion was refused: ${text(row, 'reason')}`,
         );
       if (meant.file === 'good')
