@@ -324,7 +324,7 @@ describe('what a trainer gets to know', () => {
       expect(seen).toMatchObject({ WANTED: 'yes', REFIT_SPEC: one.request.specPath });
       expect(JSON.stringify(seen)).not.toContain('secret');
       const known =
-        /^(PATH|LANG|LC_CTYPE|TMPDIR|HOME|PYTHON(PATH|DONTWRITEBYTECODE|HASHSEED)|OMP_(NUM_THREADS|WAIT_POLICY)|OPENBLAS_NUM_THREADS|WANTED|REFIT_SPEC)$/;
+        /^(PATH|LANG|LC_CTYPE|TMPDIR|HOME|PYTHON(PATH|DONTWRITEBYTECODE|HASHSEED)|OMP_NUM_THREADS|GOMP_SPINCOUNT|OPENBLAS_NUM_THREADS|WANTED|REFIT_SPEC)$/;
       expect(Object.keys(seen).filter((name) => !known.test(name))).toEqual([]);
     },
     TIMEOUT_MS,

@@ -44,7 +44,7 @@ export async function runTrainer(
       PYTHONPATH: command.trainersFolder,
       REFIT_SPEC: path,
       PYTHONDONTWRITEBYTECODE: '1',
-      OMP_WAIT_POLICY: 'PASSIVE',
+      GOMP_SPINCOUNT: '20000',
     },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
