@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Settings } from '../settings/types.ts';
 import { projectRoot } from './entry.ts';
 import { StackError } from './errors.ts';
-import { accepts, freePorts } from './ports.ts';
+import { accepts, quietPorts } from './ports.ts';
 import { checkKafka } from './probes.ts';
 import type { KafkaTool } from './setup/kafka.ts';
 import { run } from './setup/run.ts';
@@ -53,7 +53,7 @@ async function prepareJava({ settings, env }: KafkaServerOptions, libFolder: str
   const config = join(folder, 'server.properties');
   const data = join(folder, 'data');
   await mkdir(folder, { recursive: true });
-  const [controllerPort] = await freePorts(1);
+  const [controllerPort] = await quietPorts(1);
   await writeFile(config, serverProperties(settings.ports.kafka, controllerPort ?? 0, data));
   const java: [string, ...string[]] = ['java', ...JAVA_FLAGS, '-cp', join(libFolder, '*')];
   if (!existsSync(join(data, 'meta.properties'))) await format(java, config, data, env);

@@ -1,4 +1,5 @@
 /** Ports: is one free, and an error that names it and the setting that moves it. */
+import { randomInt } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import { StackError } from './errors.ts';
 
@@ -17,16 +18,17 @@ export async function assertPortFree(port: number, what: string, variable: strin
   );
 }
 
-/** Distinct free ports: all are held until all are known. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)));
-  const ports = servers.map((server) => {
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new StackError('a listener has no port');
-    return address.port;
-  });
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
+/** Below those that systems give to outgoing connections: such a one could take a port between its choice and its use. */
+const QUIET = { first: 15_000, count: 15_000 };
+
+/** Distinct free ports, at random, for processes that listen a while later. */
+export async function quietPorts(count: number): Promise<number[]> {
+  const found = new Set<number>();
+  while (found.size < count) {
+    const port = QUIET.first + randomInt(QUIET.count);
+    if (await isPortFree(port)) found.add(port);
+  }
+  return [...found];
 }
 
 export function accepts(host: string, port: number): Promise<boolean> {

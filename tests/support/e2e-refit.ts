@@ -1,8 +1,8 @@
 /** `refit` as people run it: a process, in a folder of its own, with nothing but the settings that it is given. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import { isPortFree } from '../../src/local/ports.ts';
+
+export { quietPorts } from '../../src/local/ports.ts';
 
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const BIN = `${ROOT}bin/refit.js`;
@@ -110,17 +110,4 @@ export async function until<T>(
     if (Date.now() > deadline) throw new Error(`${what}: not within ${timeoutMs / 1000} s. ${await detail()}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-}
-
-/** Below those that the system gives to outgoing connections: such a one could take a port between this choice and its use. */
-const PORTS = { first: 15_000, count: 15_000 };
-
-/** Distinct free ports for processes that listen a while later. */
-export async function quietPorts(count: number): Promise<number[]> {
-  const found = new Set<number>();
-  while (found.size < count) {
-    const port = PORTS.first + randomInt(PORTS.count);
-    if (await isPortFree(port)) found.add(port);
-  }
-  return [...found];
 }
