@@ -83,17 +83,22 @@ export async function rollout(input: RolloutInput): Promise<End> {
       `Deployment ${deployment}: version ${toVersion}${fromVersion === null ? '' : ` against version ${fromVersion}`}.\n\n${text}`,
     );
 
-  async function plan(entries: ReturnType<typeof onlyChampion>, note: string): Promise<boolean> {
-    revision += 1;
+  async function whileWriting<T>(write: () => Promise<T>): Promise<T> {
     writing = true;
     try {
-      const answer = await writePlan({ plan: { model, deployment, revision, entries }, step, detail: note });
-      if (answer.status === 'stale')
-        stop({ outcome: 'superseded', reason: `deployment ${answer.current} has taken over` });
-      return answer.status !== 'stale';
+      return await write();
     } finally {
       writing = false;
     }
+  }
+
+  async function plan(entries: ReturnType<typeof onlyChampion>, note: string): Promise<boolean> {
+    revision += 1;
+    const what = { plan: { model, deployment, revision, entries }, step, detail: note };
+    const answer = await whileWriting(() => writePlan(what));
+    if (answer.status === 'stale')
+      stop({ outcome: 'superseded', reason: `deployment ${answer.current} has taken over` });
+    return answer.status !== 'stale';
   }
 
   /** Returns when the rollout may go on; a person who was told 'paused' must see no further step, and no promotion. */
@@ -171,14 +176,13 @@ export async function rollout(input: RolloutInput): Promise<End> {
     const ended = end();
     if (ended) return ended;
     revision += 1;
-    writing = true;
-    const answer = await promote({ plan: { model, deployment, revision, entries: onlyChampion(toVersion) } }).finally(
-      () => {
-        writing = false;
-      },
-    );
-    if (answer.status === 'promoted') outcome = 'promoted';
-    if (answer.status === 'promoted') return { outcome: 'promoted', reason: input.reason };
+    const final = { model, deployment, revision, entries: onlyChampion(toVersion) };
+    const answer = await whileWriting(() => promote({ plan: final }));
+    if (answer.status === 'promoted') {
+      // From here on, for those who wait for an answer.
+      outcome = 'promoted';
+      return { outcome, reason: input.reason };
+    }
     return end() ?? { outcome: answer.stale ? 'superseded' : 'rolled_back', reason: answer.reason };
   }
 

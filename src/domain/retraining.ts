@@ -278,6 +278,8 @@ function candidateCooldown(
   return { waitsFor: 'cooldown', reason: `cooldown until ${iso(untilMs)}, while ${run} waits for a decision`, untilMs };
 }
 
+const underWay = ({ run }: ActiveRun): Obstacle => ({ waitsFor: 'run', reason: `${run} is under way`, untilMs: null });
+
 interface Next {
   readonly start: RunStart;
   readonly live: readonly PendingEvent[];
@@ -290,16 +292,15 @@ interface Next {
  */
 function staysFor(run: ActiveRun, { start, live }: Next, state: PolicyState, nowMs: number): Obstacle | null {
   const { config } = state;
-  const underWay: Obstacle = { waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null };
   const { request } = start;
   if (!run.awaiting || run.superseding || config.onNewer !== 'supersede' || request?.repeats !== undefined)
-    return underWay;
+    return underWay(run);
   if (request?.trigger === 'manual') return null;
   if (request === null || request.trigger === 'schedule') {
     // Data that is held is no newer data: of that there must be enough for a start of its own.
     const data = live.filter(isData);
-    const alone = data.length === 0 ? underWay : openedBy(data, state, nowMs, 2);
-    if ('waitsFor' in alone) return { ...underWay, untilMs: alone.untilMs };
+    const alone = data.length === 0 ? underWay(run) : openedBy(data, state, nowMs, 2);
+    if ('waitsFor' in alone) return { ...underWay(run), untilMs: alone.untilMs };
   }
   return candidateCooldown(run, config, nowMs);
 }
@@ -309,7 +310,7 @@ function stayedFor(run: ActiveRun, { start, live }: Next, { config }: PolicyStat
   const { request } = start;
   const isWish = request !== null && request.trigger !== 'schedule' && request.repeats === undefined;
   const gives = (isWish || live.some(isData)) && run.awaiting && config.onNewer === 'supersede' && !run.superseding;
-  return gives ? null : { waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null };
+  return gives ? null : underWay(run);
 }
 
 /** Decides what happens now. Calling it again with nothing changed decides the same. */
@@ -330,5 +331,5 @@ export function decideRetraining(state: PolicyState, nowMs: number, rules: Rules
   const next = { start, live };
   const stays = rules === 1 ? stayedFor(run, next, state) : staysFor(run, next, state, nowMs);
   if (stays !== null) return held(stays);
-  return { ...held({ waitsFor: 'run', reason: `${run.run} is under way`, untilMs: null }), supersede: run.run };
+  return { ...held(underWay(run)), supersede: run.run };
 }

@@ -1,7 +1,9 @@
 /** A dead letter as it stands on its topic: the original bytes with their headers, and why and where from. */
+import type { Logger } from 'pino';
 import type { BusRecord, EventBus, OutgoingRecord } from '../ports/bus.ts';
 import type { Incoming } from '../ports/registry/events.ts';
 import { originText } from './intake.ts';
+import type { InboxMetrics } from './metrics.ts';
 
 /** The broker refuses records of more than 1 MiB by default, with headers. What is larger stays at its origin only. */
 const MAX_VALUE_BYTES = 700_000;
@@ -27,9 +29,12 @@ const withoutContent = ({ headers = {} }: OutgoingRecord): OutgoingRecord => ({
   },
 });
 
+const whyDead = (incoming: Incoming): { readonly reason: string; readonly detail: string } =>
+  'malformed' in incoming ? incoming.malformed : { reason: 'unknown', detail: '' };
+
 function deadLetterRecord(record: BusRecord, incoming: Incoming): OutgoingRecord {
   const { topic, partition, offset, value, key, headers } = record;
-  const { reason, detail } = 'malformed' in incoming ? incoming.malformed : { reason: 'unknown', detail: '' };
+  const { reason, detail } = whyDead(incoming);
   const isCarried = (value?.length ?? 0) <= MAX_VALUE_BYTES;
   return {
     key: (key?.length ?? 0) <= MAX_KEY_BYTES ? key : null,
@@ -54,16 +59,25 @@ export interface Dead {
   readonly incoming: Incoming;
 }
 
-/** Resolves once all are on the dead-letter topic, in order: what is too large for it goes without its content, and so holds nobody up. */
-export async function publishDead(
-  bus: Pick<EventBus, 'publish' | 'publishFirst'>,
-  dead: readonly Dead[],
-): Promise<void> {
+interface DeadLetterOptions {
+  readonly bus: Pick<EventBus, 'publish' | 'publishFirst'>;
+  readonly logger: Logger;
+  readonly metrics: Pick<InboxMetrics, 'deadLetter'>;
+}
+
+/** Resolves once all are on the dead-letter topic, in order, and told: what is too large for it goes without its content, and so holds nobody up. */
+export async function publishDead({ bus, logger, metrics }: DeadLetterOptions, dead: readonly Dead[]): Promise<void> {
   const letters = dead.map(({ record, incoming }) => deadLetterRecord(record, incoming));
   for (let start = 0; start < letters.length; ) {
     const { settled, refusal } = await bus.publishFirst('dead-letter', letters.slice(start));
     const [large] = letters.slice(start, start + 1);
     if (refusal !== null && large) await bus.publish('dead-letter', [withoutContent(large)]);
     start += settled;
+  }
+  for (const { record, incoming } of dead) {
+    const { reason, detail } = whyDead(incoming);
+    const { topic, partition, offset } = record;
+    logger.warn({ topic, partition, offset, reason, detail }, 'dead letter');
+    metrics.deadLetter(reason);
   }
 }

@@ -122,15 +122,7 @@ export function createInbox({ registry, messenger, bus, logger, now, metrics }: 
       group.keys.add(eventKey(source, id));
       wanted.set(`${target.kind}/${target.name}`, group);
     }
-    if (dead.length > 0) {
-      await publishDead(bus, dead);
-      for (const { record, incoming: one } of dead) {
-        const { reason, detail } = 'malformed' in one ? one.malformed : { reason: 'unknown', detail: '' };
-        const { topic, partition, offset } = record;
-        logger.warn({ topic, partition, offset, reason, detail }, 'dead letter');
-        metrics.deadLetter(reason);
-      }
-    }
+    await publishDead({ bus, logger, metrics }, dead);
     await signal(wanted);
     metrics.batch(receipts, (performance.now() - started) / 1000);
   };

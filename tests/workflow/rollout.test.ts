@@ -50,6 +50,33 @@ async function approve(loop: Loop, model: string, number: number): Promise<void>
   await loop.decide(await loop.waiting(`${model}-00000${number}`), 'ana');
 }
 
+/** Promotions by one deployment wait until they are released, as they do for a registry that is away. */
+async function whilePromotionWaits<T>(
+  { registry }: Loop,
+  deployment: number,
+  work: (promotion: { readonly begins: () => Promise<true>; readonly release: () => void }) => Promise<T>,
+): Promise<T> {
+  const { promote } = registry;
+  let promoting = false;
+  let release = (): void => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const held = vi.spyOn(registry, 'promote').mockImplementation(async (...given) => {
+    if (given[0].deployment === deployment) {
+      promoting = true;
+      await released;
+    }
+    return promote(...given);
+  });
+  try {
+    return await work({ begins: () => eventually('it promotes', async () => promoting), release });
+  } finally {
+    release();
+    held.mockRestore();
+  }
+}
+
 describe('a rollout', () => {
   it('of the first version promotes it directly', async () => {
     const { loop } = server();
@@ -122,25 +149,11 @@ describe('a rollout', () => {
     async (verb) => {
       const { loop } = server();
       const model = `late-${verb}`;
-      const { promote } = loop.registry;
-      let promoting = false;
-      let release = (): void => {};
-      const released = new Promise<void>((resolve) => {
-        release = resolve;
-      });
       await challenged(loop, model, 'absent', { steps: [canary] });
       await inStep(loop, model, 2, 'canary 10 %');
-      // As long as a registry is away.
-      Object.assign(loop.registry, {
-        promote: async (...args: Parameters<typeof promote>) => {
-          promoting = true;
-          await released;
-          return promote(...args);
-        },
-      });
-      try {
+      await whilePromotionWaits(loop, 2, async ({ begins, release }) => {
         loop.behaviours.set(model, { challenger: 'healthy' });
-        await eventually('it promotes', async () => promoting);
+        await begins();
         const answer = loop.updates.rollout(model, 2, verb, { actor: 'olga', reason: null });
         await eventually('the workflow has it', async () => {
           const { events } = await loop.rolloutHandle(model, 2).fetchHistory();
@@ -148,10 +161,7 @@ describe('a rollout', () => {
         });
         release();
         expect(await answer).toEqual({ status: 'refused' });
-      } finally {
-        release();
-        Object.assign(loop.registry, { promote });
-      }
+      });
       expect(await finished(loop, model, 2)).toMatchObject({ outcome: 'promoted' });
       await loop.champion(model, 2);
     },
@@ -234,20 +244,9 @@ describe('a rollback', () => {
     const { loop } = server();
     await loop.apply(definition('twice'));
     for (const request of ['r1', 'r2']) await loop.ship('twice', request);
-    let release = (): void => {};
-    const released = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const { promote } = loop.registry;
-    const held = vi.spyOn(loop.registry, 'promote').mockImplementation(async (...given) => {
-      await released;
-      return promote(...given);
-    });
     const ask = (requestId: string) =>
       loop.updates.rollback('twice', { requestId, actor: requestId, to: null, reason: 'wrong' });
-    const answers = [await ask('olga'), await ask('ana')];
-    release();
-    held.mockRestore();
+    const answers = await whilePromotionWaits(loop, 3, async () => [await ask('olga'), await ask('ana')]);
     const answer = { status: 'started', deployment: 3, toVersion: 1 };
     expect(answers).toEqual([answer, answer]);
     await loop.champion('twice', 1);
@@ -319,26 +318,11 @@ describe('one rollout at a time', () => {
     const { loop } = server();
     await challenged(loop, 'joined', 'healthy', { steps: [canary] });
     await loop.champion('joined', 2);
-    const { promote } = loop.registry;
-    let promoting = false;
-    let release = (): void => {};
-    const released = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    Object.assign(loop.registry, {
-      promote: async (...args: Parameters<typeof promote>) => {
-        if (args[0].deployment === 3) {
-          promoting = true;
-          await released;
-        }
-        return promote(...args);
-      },
-    });
-    try {
+    await whilePromotionWaits(loop, 3, async ({ begins }) => {
       const rollback = (requestId: string, actor: string) =>
         loop.updates.rollback('joined', { requestId, actor, to: null, reason: 'bad feeling' });
       expect(await rollback('b1', 'olga')).toEqual({ status: 'started', deployment: 3, toVersion: 1 });
-      await eventually('it is carried out', async () => promoting);
+      await begins();
       expect(await rollback('b2', 'ben')).toEqual({ status: 'started', deployment: 3, toVersion: 1 });
       expect((await loop.registry.audit('joined', 50)).filter((row) => row.action === 'rollback.joined')).toMatchObject(
         [{ actor: 'ben', body: { deployment: 3, requestId: 'b2' } }],
@@ -346,10 +330,7 @@ describe('one rollout at a time', () => {
       await loop.rolloutHandle('joined', 3).terminate('by hand');
       expect(await rollback('b3', 'olga')).toEqual({ status: 'started', deployment: 4, toVersion: 1 });
       expect(await finished(loop, 'joined', 4)).toMatchObject({ outcome: 'promoted' });
-    } finally {
-      release();
-      Object.assign(loop.registry, { promote });
-    }
+    });
     await loop.champion('joined', 1);
   });
 

@@ -95,13 +95,10 @@ async function runsOf(db: Session, dataset: string): Promise<readonly RunHolding
        SELECT 1 FROM definitions d WHERE d.model = r.model AND d.digest = r.definition_digest AND d.dataset = ?) ORDER BY r.model, r.number`,
     dataset,
   );
-  return rows.map((row) => ({
-    run: text(row, 'run'),
-    model: text(row, 'model'),
-    snapshot: text(row, 'snapshot'),
-    predictions: json<RunRecord['training']>(row, 'training')?.predictions ?? null,
-    log: json<RunRecord['training']>(row, 'training')?.log ?? null,
-  }));
+  return rows.map((row) => {
+    const { predictions = null, log = null } = json<RunRecord['training']>(row, 'training') ?? {};
+    return { run: text(row, 'run'), model: text(row, 'model'), snapshot: text(row, 'snapshot'), predictions, log };
+  });
 }
 
 async function deleteArtifact(db: Session, { digest, replacement, reason, at }: DeletedArtifact): Promise<void> {

@@ -2,7 +2,6 @@
  * What each policy's champions would have been worth: trains on the data that had arrived when a run started, and scores the
  * rows of the time in which the model would have served. No service is needed; the stages are those of a real run.
  */
-
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

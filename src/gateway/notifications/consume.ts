@@ -89,13 +89,7 @@ export function createNotifications({ registry, bus, logger, now, metrics }: Not
       const record = records[index];
       return record && receipts[index]?.action === 'dead_letter' ? [{ record, incoming: one }] : [];
     });
-    await publishDead(bus, dead);
-    for (const { record, incoming: one } of dead) {
-      const { reason, detail } = 'malformed' in one ? one.malformed : { reason: 'unknown', detail: '' };
-      const { topic, partition, offset } = record;
-      logger.warn({ topic, partition, offset, reason, detail }, 'dead letter');
-      metrics.deadLetter(reason);
-    }
+    await publishDead({ bus, logger, metrics }, dead);
     metrics.batch(receipts, (performance.now() - started) / 1_000);
   };
 }

@@ -81,8 +81,7 @@ export interface ErasureRegistry {
   /** All versions, oldest first. */
   allDatasetVersions(dataset: string): Promise<readonly DatasetVersionRecord[]>;
   /**
-   * Runs with a snapshot of this dataset; From here on `recordSnapshot` refuses what was read
-   * before.
+   * Runs with a snapshot of this dataset. From here on `recordSnapshot` refuses what was read before.
    */
   listRuns(dataset: string, erasure: number): Promise<readonly RunHoldings[]>;
   /** How many erasures of the dataset have listed its runs: grows by each. */
